@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::desk::{Desk, Seek, of_client};
+use super::members::{self, Scope};
 use super::output::{self, Format};
 use crate::admin::request::{CALLS_MAX, Request};
 
@@ -19,6 +20,8 @@ pub struct Arguments {
     max: usize,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    scope: Scope,
     #[command(flatten)]
     format: Format,
 }
@@ -104,12 +107,22 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     if let Some(Command::End(ending)) = &arguments.command {
         return end(seek, ending);
     }
-    let mut desk = Desk::open(seek)?;
     let (which, max) = (&arguments.which, arguments.max.min(CALLS_MAX));
     // Which of them fit is seen here: as many as can be had are looked through.
-    let asked = if which.is_all() { max } else { CALLS_MAX };
-    let mut answer = desk.ask(&Request::Calls { max: asked })?;
+    let request = Request::Calls { max: if which.is_all() { max } else { CALLS_MAX } };
+    if arguments.scope.cluster {
+        let (answer, answers) = members::calls(seek, &request)?;
+        return show(answer, arguments, max).and(answers.end());
+    }
+    let mut desk = Desk::open(seek)?;
+    let answer = desk.ask(&request)?;
     desk.close()?;
+    show(answer, arguments, max)
+}
+
+/// Shows those that fit, `max` at most; with the names of their gateways, if these are there.
+fn show(mut answer: Value, arguments: &Arguments, max: usize) -> Result<(), Failure> {
+    let which = &arguments.which;
     let looked_through = answer["calls"].as_array().map_or(0, Vec::len);
     let mut fitting = looked_through;
     if let Value::Array(calls) = &mut answer["calls"] {
@@ -123,8 +136,11 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     }
     let none = Vec::new();
     let calls = answer["calls"].as_array().unwrap_or(&none);
-    let rows: Vec<Vec<String>> = calls.iter().map(row).collect();
-    output::print(&output::table(&COLUMNS, &rows))?;
+    let name = |call: &Value| call["gateway"].as_str().map(output::shown);
+    let rows: Vec<Vec<String>> = calls.iter().map(|call| name(call).into_iter().chain(row(call)).collect()).collect();
+    let head = arguments.scope.cluster.then_some("GATEWAY");
+    let heads: Vec<&str> = head.into_iter().chain(COLUMNS).collect();
+    output::print(&output::table(&heads, &rows))?;
     let total = answer["total"].as_u64().unwrap_or(0);
     if which.is_all() && total > rows.len() as u64 {
         eprintln!("{} of {total} calls; --max shows more", rows.len());

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::desk::{Desk, Seek};
 use super::kept;
+use super::members::{self, Scope};
 use super::output::{self, Format};
 use crate::admin::request::{Filter, PAGE_MAX, Request, Standing, Verb};
 
@@ -15,7 +16,12 @@ use crate::admin::request::{Filter, PAGE_MAX, Request, Standing, Verb};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show the balance of every sink
-    Status(Format),
+    Status {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        format: Format,
+    },
     /// List records
     List {
         #[command(flatten)]
@@ -35,6 +41,8 @@ pub enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 50)]
         max: usize,
         #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
         format: Format,
     },
     /// Show one record with all its values
@@ -45,9 +53,13 @@ pub enum Command {
         format: Format,
     },
     /// Queue parked records again, and try waiting ones at once
+    ///
+    /// With --cluster wherever they are, at all that `[cluster] commands` of their configuration lets do it.
     Retry {
         #[command(flatten)]
         which: Chosen,
+        #[command(flatten)]
+        scope: Scope,
         #[command(flatten)]
         format: Format,
     },
@@ -58,6 +70,8 @@ pub enum Command {
         /// Why, for whoever looks later
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        #[command(flatten)]
+        scope: Scope,
         #[command(flatten)]
         format: Format,
     },
@@ -157,6 +171,19 @@ impl Chosen {
 /// # Errors
 /// There is no such record or sink, or the queue cannot be reached, read or written.
 pub fn run(seek: &Seek, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Status { scope, format } if scope.cluster => return members::queue::status(seek, &format),
+        Command::Parked { sink, max, scope, format } if scope.cluster => {
+            return members::queue::parked(seek, sink, max, &format);
+        }
+        Command::Retry { which, scope, format } if scope.cluster => {
+            return members::queue::act(seek, Verb::Retry, (which.filter(), None), &format);
+        }
+        Command::Park { which, reason, scope, format } if scope.cluster => {
+            return members::queue::act(seek, Verb::Park, (which.filter(), reason), &format);
+        }
+        _ => {}
+    }
     let mut desk = Desk::open(seek)?;
     let done = perform(&mut desk, seek, command);
     // What was done to files has to be on disk, also when the output was cut off.
@@ -166,12 +193,12 @@ pub fn run(seek: &Seek, command: Command) -> Result<(), Failure> {
 
 fn perform(desk: &mut Desk, seek: &Seek, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Status(format) => status(desk, &format),
+        Command::Status { format, .. } => status(desk, &format),
         Command::List { which, max, format } => list(desk, which.filter(), max, &format),
-        Command::Parked { sink, max, format } => parked(desk, sink, max, &format),
+        Command::Parked { sink, max, format, .. } => parked(desk, sink, max, &format),
         Command::Show { record, format } => show(desk, record, &format),
-        Command::Retry { which, format } => act(desk, Verb::Retry, which.filter(), (None, None), &format),
-        Command::Park { which, reason, format } => act(desk, Verb::Park, which.filter(), (reason, None), &format),
+        Command::Retry { which, format, .. } => act(desk, Verb::Retry, which.filter(), (None, None), &format),
+        Command::Park { which, reason, format, .. } => act(desk, Verb::Park, which.filter(), (reason, None), &format),
         Command::Drop { which, yes, save, no_save, reason, format } => {
             // What comes from here on has not been counted, nor kept.
             let asks = which.all && !yes;
@@ -197,25 +224,28 @@ fn status(desk: &mut Desk, format: &Format) -> Result<(), Failure> {
         output::print_json(&status)?;
         return Ok(());
     }
-    let keys = ["sink", "carried", "appended", "delivered", "parked", "dropped", "superseded", "lost", "waiting"];
-    let heads =
-        ["SINK", "CARRIED", "APPENDED", "ACKNOWLEDGED", "PARKED", "DROPPED", "SUPERSEDED", "LOST", "WAITING", "OLDEST"];
     let none = Vec::new();
-    let rows: Vec<Vec<String>> = status["sinks"]
-        .as_array()
-        .unwrap_or(&none)
-        .iter()
-        .map(|sink| {
-            let oldest = output::span(sink["oldest_s"].as_f64().unwrap_or(0.0));
-            keys.iter().map(|key| output::cell(&sink[*key])).chain([oldest]).collect()
-        })
-        .collect();
-    output::print(&output::table(&heads, &rows))?;
+    let rows: Vec<Vec<String>> = status["sinks"].as_array().unwrap_or(&none).iter().map(balance_row).collect();
+    output::print(&output::table(&BALANCE_HEADS, &rows))?;
     let state = state_lines(&status);
     if !state.is_empty() {
         output::print(&format!("\n{}", state.join("\n")))?;
     }
     Ok(())
+}
+
+/// Members of a sink's balance.
+pub(super) const BALANCE: [&str; 9] =
+    ["sink", "carried", "appended", "delivered", "parked", "dropped", "superseded", "lost", "waiting"];
+
+/// Heads of [`balance_row`].
+pub(super) const BALANCE_HEADS: [&str; 10] =
+    ["SINK", "CARRIED", "APPENDED", "ACKNOWLEDGED", "PARKED", "DROPPED", "SUPERSEDED", "LOST", "WAITING", "OLDEST"];
+
+/// The balance of a sink as a line of a table.
+pub(super) fn balance_row(sink: &Value) -> Vec<String> {
+    let oldest = output::span(sink["oldest_s"].as_f64().unwrap_or(0.0));
+    BALANCE.iter().map(|key| output::cell(&sink[*key])).chain([oldest]).collect()
 }
 
 /// What an operator must know beside the balance: why new calls are refused, what waits in memory, what is lost and why.

@@ -3,6 +3,8 @@
 //! Who does not answer is named on standard error and in the answer itself, and the exit code is 2: an answer that lacks
 //! somebody never looks like a whole one. A deliverer that has ended in order is not missed.
 
+mod calls;
+pub mod queue;
 mod status;
 
 use std::time::Duration;
@@ -12,6 +14,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
+pub use calls::calls;
 pub use status::status;
 
 use super::desk::Seek;
