@@ -30,6 +30,7 @@ mod kafka;
 mod lab;
 mod main_job;
 mod manual;
+mod members;
 mod mirror;
 mod monitoring;
 mod nats;

@@ -1,0 +1,347 @@
+//! `tollgate … --cluster` with real nats-servers: what all gateways and deliverers say, and what they do.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::message::PublishMessage;
+use futures_util::StreamExt as _;
+use serde_json::{Value as Json, json};
+use tollgate::cluster::names;
+use tollgate::ids::{CallHash, RecordId};
+use tollgate::record::{Kind, codec};
+
+use crate::support::nats_cluster::Servers;
+use crate::support::radius::{field, record};
+use crate::support::start::Start as _;
+use crate::support::{Gateway, Running, free_ports, wait_for};
+
+const PARTITIONS: u16 = 4;
+
+/// Octets of a long field.
+const FIELD_OCTETS: usize = 4_000;
+
+/// It takes commands.
+const OPEN: &str = "commands = true\n";
+
+/// Two gateways and two deliverers, whose only sink writes lines into a folder that is not there.
+struct Lab {
+    dir: PathBuf,
+    servers: Servers,
+    gateways: Vec<Gateway>,
+    deliverers: Vec<Running>,
+}
+
+/// What a command has come to.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}: {}", self.out, self.err))
+    }
+}
+
+/// Runs a command with the configuration of a folder.
+fn ask(folder: &Path, words: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(words).arg("--config").arg(folder.join("tollgate.toml")).finish().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Lines of `[cluster]`.
+fn cluster(servers: &Servers, name: &str, more: &str) -> String {
+    let urls = servers.list();
+    format!(
+        "[cluster]\nnats = {urls}\nname = \"{name}\"\nreplicas = 1\npartitions = {PARTITIONS}\nlease_ms = 2000\n{more}"
+    )
+}
+
+/// A folder with this configuration.
+fn folder(dir: &Path, name: &str, toml: &str) -> PathBuf {
+    let folder = dir.join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("tollgate.toml");
+    fs::write(&file, toml).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+impl Lab {
+    /// `None` when nats-server is not installed. `more` is what the servers are configured with, `own` are lines of
+    /// `[cluster]` by name.
+    fn start(dir: &Path, more: &str, own: impl Fn(&str) -> String) -> Option<Self> {
+        let servers = Servers::start(dir, 1, more)?;
+        let mut lab = Self { dir: dir.to_owned(), servers, gateways: Vec::new(), deliverers: Vec::new() };
+        // One of each kind has the same name.
+        for name in ["one", "gw2"] {
+            let [port] = free_ports();
+            let (shown, cluster) = (dir.join(name).display().to_string(), cluster(&lab.servers, name, &own(name)));
+            fs::create_dir_all(dir.join(name)).unwrap();
+            let toml = format!(
+                "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n[[route]]\nto = \"sip:127.0.0.1:9\"\n\
+                 [accounting]\non = [\"lines\"]\n[queue]\npath = \"{shown}/queue\"\nfree_min_mib = 0\n\
+                 [admin]\nsocket = \"{shown}/admin.sock\"\n[sinks.file.lines]\npath = \"{shown}/lines.json\"\n{cluster}"
+            );
+            lab.gateways.push(Gateway::start_on(&dir.join(name), port, &toml, 9));
+        }
+        for name in ["one", "two"] {
+            let cluster = cluster(&lab.servers, name, &own(name));
+            let shown = dir.join(format!("deliver-{name}")).display().to_string();
+            let toml = format!(
+                "{cluster}[deliver]\ndirectory = \"{shown}/hand\"\nsocket = \"{shown}/deliver.sock\"\n\
+                 [queue]\nfree_min_mib = 0\nreserve_mib = 0\n\
+                 [sinks.file.lines]\npath = \"{}/there/{name}.json\"\nformat = \"json\"\nrotate_s = 0\nsync = \"never\"\n",
+                dir.display()
+            );
+            let folder = folder(dir, &format!("deliver-{name}"), &toml);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+            command.args(["deliver", "--config"]).arg(folder.join("tollgate.toml"));
+            lab.deliverers.push(Running::start(&mut command, folder.join("out")));
+        }
+        Some(lab)
+    }
+
+    /// The folder of an operator, whose configuration has nothing but the cluster.
+    fn operator(&self, more: &str) -> PathBuf {
+        folder(&self.dir, "operator", &cluster(&self.servers, "operator", more))
+    }
+
+    /// Waits until all of them answer and each deliverer has two partitions.
+    fn wait_whole(&self, operator: &Path) -> Json {
+        wait_for("all answer", || {
+            let said = ask(operator, &["status", "--cluster", "--json"]);
+            let status: Json = serde_json::from_str(&said.out).ok()?;
+            let has = |member: &Json| member["answer"]["deliverer"]["own"].as_array().is_some_and(|own| own.len() == 2);
+            let having = status["members"].as_array()?.iter().filter(|member| has(member)).count();
+            (said.code == 0 && having == 2).then_some(status)
+        })
+    }
+
+    /// Publishes Starts with so many long fields as a gateway does.
+    fn publish(&self, options: ConnectOptions, numbers: std::ops::Range<u64>, fields: usize) {
+        let work = async |context: Context| {
+            for number in numbers {
+                let fields = (0..fields).map(|number| field(&format!("f{number}"), "x".repeat(FIELD_OCTETS)));
+                let mut own = record(Kind::Start, number, fields.collect());
+                own.id = RecordId(u128::from(number) << 8);
+                let partition = names::partition(CallHash::of(&own.call_id), PARTITIONS);
+                let message = PublishMessage::build().payload(codec::encode(&own).into());
+                let message = message.message_id(names::message_id(&own, "lines"));
+                let subject = names::records("tollgate", "lines", partition);
+                context.send_publish(subject, message).await.unwrap().await.unwrap();
+            }
+        };
+        self.servers.with_options(options, work);
+    }
+
+    /// What the deliverers have written.
+    fn lines(&self) -> usize {
+        let files = fs::read_dir(self.dir.join("there")).into_iter().flatten().flatten();
+        files.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default().lines().count()).sum()
+    }
+}
+
+/// The states of all that are known, as `role name`.
+fn states(answer: &Json) -> Vec<(String, String)> {
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let member = |own: &Json| (format!("{} {}", text(&own["role"]), text(&own["name"])), text(&own["state"]));
+    answer["members"].as_array().unwrap().iter().map(member).collect()
+}
+
+fn state<'s>(states: &'s [(String, String)], who: &str) -> &'s str {
+    states.iter().find(|(own, _)| own == who).map_or("unknown", |(_, state)| state)
+}
+
+#[test]
+fn the_status_of_all_has_everybody_and_names_who_does_not_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut lab) = Lab::start(dir.path(), "", |_| String::new()) else { return };
+    let operator = lab.operator("");
+    let status = lab.wait_whole(&operator);
+    assert_eq!((&status["partitions"], &status["partitions_with_nobody"]), (&json!(4), &json!([])));
+    let all = ["gateway gw2", "gateway one", "deliverer one", "deliverer two"];
+    let answering = all.map(|who| (who.to_owned(), "answers".to_owned()));
+    assert_eq!(states(&status), answering);
+    let said = ask(&lab.dir.join("gw2"), &["status", "--cluster"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.contains("2 gateways, 2 deliverers answer"), "{}", said.out);
+    assert!(said.out.contains("4, each with a deliverer"), "{}", said.out);
+
+    // One that hangs holds nobody up.
+    lab.gateways[1].process.freeze();
+    let begin = Instant::now();
+    let said = ask(&operator, &["queue", "status", "--cluster", "--json"]);
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    let seen = states(&said.json());
+    assert_eq!((said.code, state(&seen, "gateway gw2"), state(&seen, "gateway one")), (2, "silent", "answers"));
+    assert!(said.err.contains("gateway `gw2`: it has not answered within 5 s"), "{}", said.err);
+    lab.gateways[1].process.signal(libc::SIGCONT);
+    wait_for("it goes on", || (ask(&operator, &["calls", "--cluster"]).code == 0).then_some(()));
+
+    // One that is dead is told at once; its lease stays. One that has ended in order is missed by nobody.
+    lab.gateways[1].process.kill();
+    lab.deliverers[1].signal(libc::SIGTERM);
+    assert!(lab.deliverers[1].wait("the deliverer").success());
+    let said = ask(&operator, &["status", "--cluster"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("gateway `gw2`: nobody answers by this name"), "{}", said.err);
+    assert!(said.out.contains("1 of 2 gateways") && said.out.contains("has ended in order"), "{}", said.out);
+    assert!(said.out.contains("DOES NOT ANSWER"), "{}", said.out);
+    wait_for("its name is taken over", || {
+        let said = ask(&operator, &["status", "--cluster", "--json"]);
+        let json = said.json();
+        let gateway = json["members"].as_array()?.iter().find(|member| member["name"] == "gw2")?.clone();
+        (gateway["taken_over_by"] == "one" && gateway["state"] == "silent").then_some(())
+    });
+    let said = ask(&operator, &["status", "--cluster", "--socket", "/nowhere"]);
+    assert!(said.code == 64 && said.err.contains("give one of the two"), "{}", said.err);
+}
+
+#[test]
+fn parked_records_are_shown_and_tried_again_wherever_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = |name: &str| if name == "two" { String::new() } else { OPEN.to_owned() };
+    let Some(mut lab) = Lab::start(dir.path(), "", own) else { return };
+    let operator = lab.operator("");
+    lab.wait_whole(&operator);
+    lab.publish(ConnectOptions::new(), 0..40, 0);
+    let waiting = |name: &str| {
+        let socket = lab.dir.join(format!("deliver-{name}/deliver.sock"));
+        let said = ask(&operator, &["queue", "status", "--json", "--socket", socket.to_str().unwrap()]);
+        said.json()["waiting"].as_u64().unwrap_or(0)
+    };
+    wait_for("both have taken what is theirs", || (waiting("one") + waiting("two") == 40).then_some(()));
+    let (one, two) = (waiting("one"), waiting("two"));
+    assert!(one > 0 && two > 0, "{one} and {two}");
+
+    // Who does not let commands in is named, and the others do it.
+    let said = ask(&operator, &["queue", "park", "--all", "--state", "waiting", "--cluster", "--json"]);
+    let told = said.json();
+    assert_eq!((said.code, &told["records"], &told["complete"]), (2, &json!(one), &json!(false)), "{}", said.err);
+    assert!(said.err.contains("deliverer `two`: this process takes no commands"), "{}", said.err);
+    let socket = lab.dir.join("deliver-two/deliver.sock");
+    let said = ask(&operator, &["queue", "park", "--all", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+
+    let said = ask(&operator, &["queue", "parked", "--cluster", "--json", "--max", "30"]);
+    let told = said.json();
+    let items = told["records"].as_array().unwrap();
+    assert_eq!((said.code, items.len(), &told["more"]), (0, 30, &json!(10)), "{}", said.err);
+    let holders: BTreeSet<_> = items.iter().filter_map(|item| item["member"]["name"].as_str()).collect();
+    assert_eq!(holders, BTreeSet::from(["one", "two"]));
+    let of = |name: &str| {
+        items.iter().find(|item| item["member"]["name"] == name).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let (here, there) = (of("one"), of("two"));
+
+    // Their backend is there again.
+    fs::create_dir(lab.dir.join("there")).unwrap();
+    let said = ask(&lab.dir.join("gw2"), &["queue", "retry", &here, "--cluster"]);
+    assert_eq!((said.code, said.err.is_empty()), (2, false), "{}", said.out);
+    assert!(said.out.starts_with("1 to be tried again\n  1 at deliverer `one`\n"), "{}", said.out);
+    wait_for("it is delivered", || (lab.lines() == 1).then_some(()));
+    let said = ask(&operator, &["queue", "retry", &there, "--cluster"]);
+    assert!(said.code == 2 && said.out.starts_with("0 to be"), "{}: {}", said.out, said.err);
+    let said = ask(&operator, &["queue", "retry", "17", "--cluster"]);
+    assert!(said.code == 64 && said.err.contains("of one queue alone"), "{}", said.err);
+    let said = ask(&operator, &["queue", "retry", "--all", "--sink", "nowhere", "--cluster"]);
+    assert_eq!(said.code, 64, "{}", said.err);
+
+    // Records of a dead deliverer are shown as nobody's until another has its partitions, and then are its.
+    lab.deliverers[1].kill();
+    let said = ask(&operator, &["queue", "parked", "--cluster", "--json", "--max", "100"]);
+    let told = said.json();
+    assert_eq!((said.code, told["records"].as_array().unwrap().len()), (2, 39), "{}", said.err);
+    wait_for("the other has them", || {
+        let told = ask(&operator, &["queue", "parked", "--cluster", "--json", "--max", "100"]).json();
+        let items = told["records"].as_array()?.clone();
+        (items.len() == 39 && items.iter().all(|item| item["member"]["name"] == "one")).then_some(())
+    });
+    let said = ask(&operator, &["queue", "retry", "--all", "--state", "parked", "--cluster"]);
+    assert!(said.out.starts_with("39 to be tried again"), "{}: {}", said.out, said.err);
+    wait_for("all are delivered", || (lab.lines() == 40).then_some(()));
+    let log = fs::read_to_string(lab.dir.join("deliver-one/out")).unwrap();
+    assert!(log.contains("over the cluster"), "the log says who: {log}");
+}
+
+/// Logins of the servers: members may do everything below the prefix, the watcher asks and no more.
+const LOGINS: &str = "max_payload: 65536\nauthorization { users: [ { user: gw, password: secret }, \
+    { user: watcher, password: secret, permissions: { \
+      publish: [\"tollgate.ask.>\", \"$JS.API.STREAM.INFO.KV_TOLLGATE_STATE\", \"$JS.API.STREAM.MSG.GET.KV_TOLLGATE_STATE\"], \
+      subscribe: [\"tollgate.answer.>\"] } } ] }\n";
+
+#[test]
+fn logins_long_answers_and_octets_of_any_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    fs::write(&password, "secret\n").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+    let login = |user: &str| format!("user = \"{user}\"\npassword_file = \"{}\"\n", password.display());
+    let Some(lab) = Lab::start(dir.path(), LOGINS, |_| format!("{OPEN}{}", login("gw"))) else { return };
+    let watcher = lab.operator(&login("watcher"));
+    lab.wait_whole(&watcher);
+
+    // By its permissions it asks, and acts nowhere.
+    let said = ask(&watcher, &["queue", "retry", "--all", "--cluster"]);
+    assert_eq!(said.code, 1, "{}: {}", said.out, said.err);
+    assert!(said.err.contains("do not let this login ask") && said.err.contains("tollgate.command."), "{}", said.err);
+    let wrong = dir.path().join("wrong");
+    fs::write(&wrong, "wr0ng\n").unwrap();
+    fs::set_permissions(&wrong, fs::Permissions::from_mode(0o600)).unwrap();
+    let login = format!("user = \"gw\"\npassword_file = \"{}\"\n", wrong.display());
+    let stranger = folder(dir.path(), "stranger", &cluster(&lab.servers, "stranger", &login));
+    let said = ask(&stranger, &["status", "--cluster"]);
+    assert!(said.code == 1 && said.err.contains("does not let us in") && !said.err.contains("wr0ng"), "{}", said.err);
+
+    // Pages that no server takes in one message.
+    let options = || ConnectOptions::with_user_and_password("gw".to_owned(), "secret".to_owned());
+    lab.publish(options(), 0..80, 10);
+    let gateway = lab.dir.join("gw2");
+    wait_for("all are parked", || {
+        ask(&gateway, &["queue", "park", "--all", "--state", "waiting", "--cluster"]);
+        let said = ask(&watcher, &["queue", "parked", "--cluster", "--json", "--max", "100"]);
+        let items = said.json()["records"].as_array()?.clone();
+        let whole = |item: &Json| item["record"]["fields"]["f9"].as_str().is_some_and(|own| own.len() == FIELD_OCTETS);
+        (said.code == 0 && items.len() == 80 && items.iter().all(whole)).then_some(())
+    });
+
+    // What is no request gets an answer that says so, and what would be answered elsewhere gets none.
+    lab.servers.with_options(options(), async |context| {
+        let client = context.client();
+        let mut elsewhere = client.subscribe("tollgate.records.lines.>").await.unwrap();
+        let deep = "[".repeat(60_000);
+        let later = r#"{"v":7}"#;
+        for (octets, want) in [
+            (&b""[..], "cannot be read"),
+            (b"\x00\xff{", "cannot be read"),
+            (deep.as_bytes(), "cannot be read"),
+            (later.as_bytes(), "of version 7"),
+            (br#"{"v":1,"method":"GET","target":"/metrics","by":"x"}"#, "does not begin with"),
+        ] {
+            for subject in ["tollgate.ask.gateway.gw2", "tollgate.command.deliver.two"] {
+                client.publish_with_reply(subject, "tollgate.records.lines.000", octets.to_vec().into()).await.unwrap();
+                let inbox = format!("tollgate.answer.{}", client.new_inbox());
+                let mut heard = client.subscribe(inbox.clone()).await.unwrap();
+                client.publish_with_reply(subject, inbox, octets.to_vec().into()).await.unwrap();
+                let answer = tokio::time::timeout(Duration::from_secs(30), heard.next()).await.unwrap().unwrap();
+                let status = answer.headers.as_ref().unwrap().get("Tollgate-Status").unwrap().as_str().to_owned();
+                let text = String::from_utf8(answer.payload.to_vec()).unwrap();
+                assert!(status == "400" && text.contains(want), "{subject}: {status} {text}");
+            }
+        }
+        let none = tokio::time::timeout(Duration::from_millis(300), elsewhere.next()).await;
+        // What we have published there as a reply subject was never answered.
+        assert!(none.is_err(), "{none:?}");
+    });
+    lab.wait_whole(&watcher);
+}
