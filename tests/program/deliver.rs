@@ -18,7 +18,7 @@ use crate::support::nats::Nats;
 use crate::support::nats_cluster::Servers;
 use crate::support::radius::record;
 use crate::support::start::Start as _;
-use crate::support::{Gateway, Running, free_ports, sipp, wait_for};
+use crate::support::{Gateway, Running, free_ports, sipp, try_wait_for, wait_for};
 
 const PARTITIONS: u16 = 4;
 const KINDS: [Kind; 3] = [Kind::Start, Kind::Interim, Kind::Stop];
@@ -68,6 +68,11 @@ impl Deliverer {
         let output =
             command.args(words).arg("--json").arg("--socket").arg(self.dir.join("deliver.sock")).finish().unwrap();
         serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Status and log, for who wonders what went wrong.
+    fn says(&self) -> String {
+        format!("{:?}\n{}", self.asked(&["status"]), self.process.printed())
     }
 
     /// How many partitions it has.
@@ -142,13 +147,21 @@ fn firsts_by_session(lines: impl IntoIterator<Item = (String, String)>) -> BTree
     sessions
 }
 
-/// Waits until so many sessions have all their records, and looks whether they came in order.
-fn wait_whole(count: usize, want: &[String], lines: impl Fn() -> Vec<(String, String)>) {
+/// Waits until so many sessions have all their records, and looks whether they came in order; `else_says` tells what is known
+/// when that never comes.
+fn wait_whole(
+    count: usize,
+    want: &[String],
+    lines: impl Fn() -> Vec<(String, String)>,
+    else_says: impl Fn() -> String,
+) {
     let is_whole = |kinds: &&Vec<String>| kinds.len() == want.len();
-    wait_for(&format!("{count} whole sessions"), || {
-        (firsts_by_session(lines()).values().filter(is_whole).count() == count).then_some(())
-    });
+    let come = try_wait_for(|| (firsts_by_session(lines()).values().filter(is_whole).count() == count).then_some(()));
     let sessions = firsts_by_session(lines());
+    if come.is_none() {
+        let parts: Vec<_> = sessions.iter().filter(|(_, kinds)| !is_whole(kinds)).collect();
+        panic!("{} of {count} sessions came, of these not whole: {parts:?}\n{}", sessions.len(), else_says());
+    }
     assert_eq!(sessions.len(), count);
     for (session, kinds) in sessions {
         assert_eq!(kinds, want, "{session}");
@@ -195,7 +208,7 @@ fn two_deliverers_share_and_when_one_is_killed_the_other_takes_over_within_secon
     one.process.kill();
     let killed = Instant::now();
     publish(&nats, 100..200);
-    wait_whole(200, &words(), || one.lines().into_iter().chain(two.lines()).collect());
+    wait_whole(200, &words(), || one.lines().into_iter().chain(two.lines()).collect(), || two.says());
     eprintln!("taken over and delivered {:?} after the kill", killed.elapsed());
     two.wait_partitions(4);
 }
@@ -260,7 +273,7 @@ fn a_server_that_is_away_for_longer_than_the_lease_loses_nothing() {
     wait_for("it has run out", || one.process.printed().contains("the lease of a partition has ended").then_some(()));
     nats.start_again(None);
     publish(&nats, 50..100);
-    wait_whole(100, &words(), || one.lines());
+    wait_whole(100, &words(), || one.lines(), || one.says());
 }
 
 #[test]
@@ -320,10 +333,14 @@ fn calls_while(happens: impl FnOnce(&Servers, usize, &mut Deliverer, &dyn Fn(usi
     assert!(calls.wait("the caller").success(), "{}", calls.complaints());
     let want: Vec<String> = [Kind::Start, Kind::Stop].iter().map(|kind| kind.name().to_owned()).collect();
     // Partitions may go to and fro: between the two files there is no order to be seen, within each there is.
-    wait_whole(CALLS, &want, || {
+    let all = || {
         let mut all: Vec<_> = one.lines().into_iter().chain(two.lines()).collect();
         all.sort_by_key(|(_, kind)| want.iter().position(|own| own == kind));
         all
+    };
+    wait_whole(CALLS, &want, all, || {
+        let queue = gateway.command(&["queue", "status"]);
+        format!("{queue}{}\none: {}\ntwo: {}", servers.said(), one.says(), two.says())
     });
     for lines in [one.lines(), two.lines()] {
         for (session, kinds) in firsts_by_session(lines) {

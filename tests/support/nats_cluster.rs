@@ -72,6 +72,11 @@ impl Servers {
         assert!(answer.starts_with("ok: "), "{answer}");
     }
 
+    /// What was done to them, for who wonders what went wrong.
+    pub fn said(&self) -> String {
+        self.process.printed()
+    }
+
     /// URLs as a list of TOML.
     pub fn list(&self) -> String {
         format!("{:?}", self.urls)
