@@ -100,6 +100,12 @@ impl Progress {
         self.open.first().copied().unwrap_or(self.read + 1)
     }
 
+    /// The last message that a predecessor has left open and that has not come; `None`: there is none.
+    #[must_use]
+    pub fn owed(&self) -> Option<u64> {
+        self.owed.last().copied()
+    }
+
     /// A message came out of the stream. Open messages before it that a predecessor had read and that did not come are not in
     /// the stream any more: they go to `gone`, and are open no more.
     pub fn came(&mut self, place: u64, gone: &mut Vec<u64>) -> Next {
@@ -114,7 +120,7 @@ impl Progress {
         if self.open.contains(&place) { Next::Deliver } else { Next::Skip }
     }
 
-    /// The stream has nothing more at the moment: open messages that did not come are gone.
+    /// All that a predecessor has left open has come, if the stream still has it: what did not come is gone.
     pub fn caught_up(&mut self, gone: &mut Vec<u64>) {
         self.miss_before(u64::MAX, gone);
     }

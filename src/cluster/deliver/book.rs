@@ -116,7 +116,7 @@ impl Book {
     }
 
     /// Takes up a lane, of which a predecessor has written down `stored` under `revision`; messages up to `may_be_there` may
-    /// have been delivered. Gives the place from which it is to be read.
+    /// have been delivered. Gives the place from which it is to be read, and the last one that is owed.
     ///
     /// # Errors
     /// What is written down cannot be used.
@@ -126,11 +126,11 @@ impl Book {
         stored: Option<&[u8]>,
         revision: u64,
         may_be_there: u64,
-    ) -> Result<u64, ProgressError> {
+    ) -> Result<(u64, Option<u64>), ProgressError> {
         let progress = stored.map_or_else(|| Ok(Progress::default()), Progress::resume)?;
-        let begin = progress.begin();
+        let wanted = (progress.begin(), progress.owed());
         self.lanes.insert(id, Lane { progress, revision, is_writing: false, may_be_there });
-        Ok(begin)
+        Ok(wanted)
     }
 
     /// A message came out of the stream: gives its record, if that is to go into the queue.

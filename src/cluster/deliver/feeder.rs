@@ -350,7 +350,7 @@ impl Feeder {
         for (id, stored, revision) in lanes {
             let sink = self.desk.sink(id.sink).to_owned();
             match self.book.take_up(id, stored.as_deref(), revision, last) {
-                Ok(next) => self.read(id, &sink, next),
+                Ok(wanted) => self.read(id, &sink, wanted),
                 Err(error) => {
                     let why = format!(
                         "what is written down of partition {partition} for the sink `{sink}` cannot be used: {error}"
@@ -372,7 +372,7 @@ impl Feeder {
         tracing::info!(partition, "delivery of a partition begins");
     }
 
-    fn read(&mut self, lane: LaneId, sink: &str, next: u64) {
+    fn read(&mut self, lane: LaneId, sink: &str, (next, owed): (u64, Option<u64>)) {
         let room = Arc::new(Semaphore::new(OPEN_MAX));
         let reader = Reader {
             context: self.desk.context.clone(),
@@ -380,6 +380,7 @@ impl Feeder {
             subject: names::records(&self.settings.prefix, sink, lane.partition),
             lane,
             next,
+            owed,
             room: Arc::clone(&room),
             out: self.came.clone(),
         };

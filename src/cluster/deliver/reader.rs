@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -27,7 +28,7 @@ pub enum Came {
         /// The record.
         body: Bytes,
     },
-    /// There is nothing more at the moment.
+    /// All that a predecessor has read and that the stream still has has come.
     CaughtUp,
 }
 
@@ -44,6 +45,8 @@ pub struct Reader {
     pub lane: LaneId,
     /// The next message that is wanted.
     pub next: u64,
+    /// The last message that a predecessor has left open, until it is known whether it still comes.
+    pub owed: Option<u64>,
     /// How many messages are wanted still: one is taken for each that comes.
     pub room: Arc<Semaphore>,
     /// Takes what comes.
@@ -96,40 +99,63 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<std::convert::Infallible, Broken> {
+        let mut end = self.end().await?;
         let consumer = self.consumer().await?;
-        let mut left = consumer.cached_info().num_pending;
         let mut number = 0;
-        if left == 0 {
-            self.tell(Came::CaughtUp).await?;
-        }
         loop {
+            if end.is_some_and(|end| self.next > end) {
+                self.tell(Came::CaughtUp).await?;
+                (self.owed, end) = (None, None);
+            }
             // Waits until at least one is wanted.
             let first = self.room.clone().acquire_owned().await.map_err(|_| Broken::Unwanted)?;
             let wanted = (1 + self.room.available_permits()).min(AT_ONCE);
             drop(first);
             let batch = consumer.batch().max_messages(wanted).expires(QUESTION_TIME).messages();
             let mut batch = timeout(ANSWER_WAIT, batch).await.map_err(Broken::odd)?.map_err(Broken::odd)?;
+            let before = number;
             while let Some(message) = timeout(QUESTION_TIME + ANSWER_WAIT, batch.next()).await.map_err(Broken::odd)? {
                 let message = message.map_err(Broken::odd)?;
-                let (place, count, pending) = {
+                let (place, count) = {
                     let info = message.info().map_err(Broken::odd)?;
-                    (info.stream_sequence, info.consumer_sequence, info.pending)
+                    (info.stream_sequence, info.consumer_sequence)
                 };
                 number += 1;
                 if count != number {
                     return Err(Broken::Odd(format!("message {count} of the lane came in the place of {number}")));
+                }
+                // A server that does not have the next one yet begins at its own end.
+                if place < self.next {
+                    continue;
                 }
                 if let Ok(permit) = self.room.try_acquire() {
                     permit.forget();
                 }
                 self.next = place + 1;
                 self.tell(Came::Message { place, body: message.payload.clone() }).await?;
-                if left > 0 && pending == 0 {
-                    self.tell(Came::CaughtUp).await?;
-                }
-                left = pending;
+            }
+            if number == before && self.owed.is_some() {
+                return Err(Broken::Odd("the server that was asked has nothing, and more is owed".to_owned()));
             }
         }
+    }
+
+    /// The last message of the lane, by which all that is owed has come. The servers may have any of them answer a consumer,
+    /// also one that has been away and has not caught up itself, so that a consumer's end says nothing: the leader does.
+    /// `None`: nothing is owed, or the leader does not know of it, for it was cut off before.
+    async fn end(&self) -> Result<Option<u64>, Broken> {
+        let Some(owed) = self.owed else { return Ok(None) };
+        let asked = async {
+            let stream = self.context.get_stream(&self.stream).await.map_err(Broken::odd)?;
+            let last = match stream.get_last_raw_message_by_subject(&self.subject).await {
+                Ok(message) => message.sequence,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
+                Err(error) => return Err(Broken::odd(error)),
+            };
+            let is_known = last >= owed || stream.cached_info().state.first_sequence > owed;
+            Ok(is_known.then_some(last))
+        };
+        timeout(ANSWER_WAIT, asked).await.map_err(Broken::odd)?
     }
 
     async fn tell(&self, came: Came) -> Result<(), Broken> {
