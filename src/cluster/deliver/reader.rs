@@ -15,7 +15,8 @@ use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
-use super::book::LaneId;
+use super::book::{LaneId, Wanted};
+use super::io::made;
 use crate::cluster::bucket::ANSWER_WAIT;
 
 /// What comes out of a lane.
@@ -30,6 +31,8 @@ pub enum Came {
     },
     /// All that a predecessor has read and that the stream still has has come.
     CaughtUp,
+    /// There is another stream of the same name, whose places count from 1 again.
+    Anew,
 }
 
 /// A lane that is to be read.
@@ -43,10 +46,8 @@ pub struct Reader {
     pub subject: String,
     /// Which one it is.
     pub lane: LaneId,
-    /// The next message that is wanted.
-    pub next: u64,
-    /// The last message that a predecessor has left open, until it is known whether it still comes.
-    pub owed: Option<u64>,
+    /// What is to be read still.
+    pub wanted: Wanted,
     /// How many messages are wanted still: one is taken for each that comes.
     pub room: Arc<Semaphore>,
     /// Takes what comes.
@@ -58,6 +59,10 @@ const AT_ONCE: usize = 256;
 
 /// How long the server keeps a question that it has no messages for.
 const QUESTION_TIME: Duration = Duration::from_secs(1);
+
+/// After so many questions without a message it is looked whether all that the server has sent has come: what is on its way
+/// between two servers when their connection breaks is lost, and no later message shows that where none comes.
+const IDLE_LOOK: u32 = 5;
 
 /// Pause before the server is asked anew after something went wrong.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -88,7 +93,7 @@ impl Reader {
                 Ok(never) => match never {},
                 Err(Broken::Unwanted) => return,
                 Err(Broken::Odd(why)) => {
-                    tracing::debug!(subject = %self.subject, next = self.next, why, "the stream is asked anew");
+                    tracing::debug!(subject = %self.subject, next = self.wanted.next, why, "the stream is asked anew");
                     if self.out.is_closed() {
                         return;
                     }
@@ -100,12 +105,12 @@ impl Reader {
 
     async fn read(&mut self) -> Result<std::convert::Infallible, Broken> {
         let mut end = self.end().await?;
-        let consumer = self.consumer().await?;
-        let mut number = 0;
+        let mut consumer = self.consumer().await?;
+        let (mut number, mut idle) = (0, 0);
         loop {
-            if end.is_some_and(|end| self.next > end) {
+            if end.is_some_and(|end| self.wanted.next > end) {
                 self.tell(Came::CaughtUp).await?;
-                (self.owed, end) = (None, None);
+                (self.wanted.owed, end) = (None, None);
             }
             // Waits until at least one is wanted.
             let first = self.room.clone().acquire_owned().await.map_err(|_| Broken::Unwanted)?;
@@ -125,17 +130,29 @@ impl Reader {
                     return Err(Broken::Odd(format!("message {count} of the lane came in the place of {number}")));
                 }
                 // A server that does not have the next one yet begins at its own end.
-                if place < self.next {
+                if place < self.wanted.next {
                     continue;
                 }
                 if let Ok(permit) = self.room.try_acquire() {
                     permit.forget();
                 }
-                self.next = place + 1;
+                self.wanted.next = place + 1;
                 self.tell(Came::Message { place, body: message.payload.clone() }).await?;
             }
-            if number == before && self.owed.is_some() {
+            if number > before {
+                idle = 0;
+                continue;
+            }
+            if self.wanted.owed.is_some() {
                 return Err(Broken::Odd("the server that was asked has nothing, and more is owed".to_owned()));
+            }
+            idle += 1;
+            if idle % IDLE_LOOK == 0 {
+                let sent = timeout(ANSWER_WAIT, consumer.info()).await.map_err(Broken::odd)?;
+                let sent = sent.map_err(Broken::odd)?.delivered.consumer_sequence;
+                if sent != number {
+                    return Err(Broken::Odd(format!("{sent} messages were sent and {number} came")));
+                }
             }
         }
     }
@@ -144,7 +161,7 @@ impl Reader {
     /// also one that has been away and has not caught up itself, so that a consumer's end says nothing: the leader does.
     /// `None`: nothing is owed, or the leader does not know of it, for it was cut off before.
     async fn end(&self) -> Result<Option<u64>, Broken> {
-        let Some(owed) = self.owed else { return Ok(None) };
+        let Some(owed) = self.wanted.owed else { return Ok(None) };
         let asked = async {
             let stream = self.context.get_stream(&self.stream).await.map_err(Broken::odd)?;
             let last = match stream.get_last_raw_message_by_subject(&self.subject).await {
@@ -165,17 +182,19 @@ impl Reader {
     async fn consumer(&self) -> Result<Consumer<pull::Config>, Broken> {
         let config = pull::Config {
             filter_subject: self.subject.clone(),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next.max(1) },
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.wanted.next.max(1) },
             ack_policy: AckPolicy::None,
             inactive_threshold: ABANDONED_AFTER,
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let made = async {
-            let stream = self.context.get_stream_no_info(&self.stream).await.map_err(Broken::odd)?;
-            stream.create_consumer(config).await.map_err(Broken::odd)
-        };
-        timeout(ANSWER_WAIT, made).await.map_err(Broken::odd)?
+        let found = timeout(ANSWER_WAIT, self.context.get_stream(&self.stream)).await.map_err(Broken::odd)?;
+        let stream = found.map_err(Broken::odd)?;
+        if made(stream.cached_info()) != self.wanted.stream {
+            self.tell(Came::Anew).await?;
+            return Err(Broken::Unwanted);
+        }
+        timeout(ANSWER_WAIT, stream.create_consumer(config)).await.map_err(Broken::odd)?.map_err(Broken::odd)
     }
 }
