@@ -13,8 +13,8 @@ use crate::record::bytes::{Reader, Unreadable, put_number};
 /// Messages of a lane that may be open at once: beyond, no more are read. Also bounds the value that is written down.
 pub const OPEN_MAX: usize = 1_024;
 
-/// First octet of every value that is written; what was written under a lower one stays readable.
-const VERSION: u8 = 1;
+/// First octet of every value that is written; what was written under a lower one stays readable. 1 does not name the stream.
+const VERSION: u8 = 2;
 
 /// What is written down of a lane cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -42,6 +42,9 @@ pub enum Next {
 /// State of a lane. Messages are named by their places in the stream, which begin with 1.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Progress {
+    /// When its stream was made, in nanoseconds since 1970: one that is made later under the same name counts from 1 again.
+    /// 0: not known.
+    stream: u64,
     /// The last message that was read, now or by a predecessor.
     read: u64,
     /// Read and not settled.
@@ -53,17 +56,36 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Nothing of a stream was read.
+    #[must_use]
+    pub fn of(stream: u64) -> Self {
+        Self { stream, ..Self::default() }
+    }
+
+    /// That in a stream: this one, or one of which nothing was read, for what is written down is of an earlier stream.
+    #[must_use]
+    pub fn within(self, stream: u64) -> Self {
+        if self.stream == 0 || self.stream == stream { Self { stream, ..self } } else { Self::of(stream) }
+    }
+
+    /// When its stream was made; 0: not known.
+    #[must_use]
+    pub const fn stream(&self) -> u64 {
+        self.stream
+    }
+
     /// Takes up what a predecessor has written down.
     ///
     /// # Errors
     /// It cannot be used.
     pub fn resume(bytes: &[u8]) -> Result<Self, ProgressError> {
         let mut reader = Reader::new(bytes);
-        match reader.octet("version")? {
-            VERSION => {}
+        let stream = match reader.octet("version")? {
+            VERSION => reader.number("stream")?,
+            1 => 0,
             0 => return Err(Unreadable { what: "version", at: 0 }.into()),
             found => return Err(ProgressError::Newer { found }),
-        }
+        };
         let read: u64 = reader.number("last message")?;
         let count: usize = reader.number("number of open messages")?;
         let mut open = BTreeSet::new();
@@ -77,13 +99,14 @@ impl Progress {
         if reader.left() > 0 {
             return Err(reader.unreadable("end of the value").into());
         }
-        Ok(Self { read, owed: open.clone(), open, is_changed: false })
+        Ok(Self { stream, read, owed: open.clone(), open, is_changed: false })
     }
 
     /// What is to be written down.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
+        put_number(self.stream, &mut out);
         put_number(self.read, &mut out);
         put_number(self.open.len() as u64, &mut out);
         let mut before = 0;
@@ -257,11 +280,22 @@ mod tests {
 
     #[test]
     fn what_a_newer_release_has_written_is_left_alone() {
-        assert_eq!(Progress::resume(&[2, 7, 0]), Err(ProgressError::Newer { found: 2 }));
+        assert_eq!(Progress::resume(&[3, 7, 0]), Err(ProgressError::Newer { found: 3 }));
         assert_eq!(
-            Progress::resume(&[2, 7, 0]).unwrap_err().to_string(),
-            "it was written by a newer release (version 2, this one reads up to 1)"
+            Progress::resume(&[3, 7, 0]).unwrap_err().to_string(),
+            "it was written by a newer release (version 3, this one reads up to 2)"
         );
+    }
+
+    #[test]
+    fn what_is_written_down_of_a_stream_says_nothing_of_one_that_was_made_later() {
+        let mut first = Progress::of(70);
+        read(&mut first, [3, 5]);
+        first.settle(3);
+        assert_eq!(next_owner(&first).within(70).begin(), 5);
+        assert_eq!(next_owner(&first).within(71), Progress::of(71));
+        let nameless = Progress::resume(&[1, 5, 1, 5]).unwrap();
+        assert_eq!((nameless.begin(), nameless.within(70)), (5, next_owner(&first)));
     }
 
     proptest! {

@@ -194,6 +194,32 @@ fn the_records_of_the_stream_reach_the_sink_once_and_in_order_and_a_restart_repe
 }
 
 #[test]
+fn a_stream_that_is_deleted_and_made_anew_is_read_from_its_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let mut one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    publish(&nats, 0..50);
+    wait_for("all lines", || (one.lines().len() >= 150).then_some(()));
+    let anew = || {
+        nats.with(async |context| {
+            let config = context.get_stream("TOLLGATE_RECORDS").await.unwrap().cached_info().config.clone();
+            context.delete_stream("TOLLGATE_RECORDS").await.unwrap();
+            drop(context.create_stream(config).await.unwrap());
+        });
+    };
+    anew();
+    publish(&nats, 50..60);
+    wait_whole(60, &words(), || one.lines(), || one.says());
+    one.process.kill();
+    anew();
+    publish(&nats, 60..70);
+    one.start_again();
+    wait_whole(70, &words(), || one.lines(), || one.says());
+    assert!(one.process.printed().contains("made anew: it is read from its begin"), "{}", one.process.printed());
+}
+
+#[test]
 fn two_deliverers_share_and_when_one_is_killed_the_other_takes_over_within_seconds() {
     let dir = tempfile::tempdir().unwrap();
     let Some(nats) = nats(dir.path()) else { return };

@@ -66,6 +66,26 @@ pub struct Write {
     pub expected: u64,
 }
 
+/// The stream, as it was when a partition was taken up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stream {
+    /// When it was made, as [`Progress::of`] has it.
+    pub made: u64,
+    /// Its last message.
+    pub last: u64,
+}
+
+/// Where a lane is to be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// When its stream was made.
+    pub stream: u64,
+    /// The first message.
+    pub next: u64,
+    /// The last one that a predecessor has left open.
+    pub owed: Option<u64>,
+}
+
 /// What follows from something.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
@@ -115,8 +135,8 @@ impl Book {
         self.sinks.iter().map(move |sink| LaneId { partition, sink: *sink })
     }
 
-    /// Takes up a lane, of which a predecessor has written down `stored` under `revision`; messages up to `may_be_there` may
-    /// have been delivered. Gives the place from which it is to be read, and the last one that is owed.
+    /// Takes up a lane, of which a predecessor has written down `stored` under `revision`; what the stream has may have been
+    /// delivered. Gives what is to be read.
     ///
     /// # Errors
     /// What is written down cannot be used.
@@ -125,11 +145,21 @@ impl Book {
         id: LaneId,
         stored: Option<&[u8]>,
         revision: u64,
-        may_be_there: u64,
-    ) -> Result<(u64, Option<u64>), ProgressError> {
-        let progress = stored.map_or_else(|| Ok(Progress::default()), Progress::resume)?;
-        let wanted = (progress.begin(), progress.owed());
-        self.lanes.insert(id, Lane { progress, revision, is_writing: false, may_be_there });
+        stream: Stream,
+    ) -> Result<Wanted, ProgressError> {
+        let stored = stored.map(Progress::resume).transpose()?;
+        let begins = stored.as_ref().map(Progress::begin);
+        let progress = stored.unwrap_or_default().within(stream.made);
+        let wanted = Wanted { stream: stream.made, next: progress.begin(), owed: progress.owed() };
+        if begins.is_some_and(|begins| begins > wanted.next) {
+            let Wanted { stream, .. } = wanted;
+            tracing::error!(
+                partition = id.partition,
+                stream,
+                "the stream was deleted and made anew: it is read from its begin"
+            );
+        }
+        self.lanes.insert(id, Lane { progress, revision, is_writing: false, may_be_there: stream.last });
         Ok(wanted)
     }
 
@@ -221,8 +251,9 @@ impl Book {
             How::Retried { .. } => {}
             How::Parked { reason, code } => {
                 taken.is_parked = true;
-                let parking =
-                    Parking { partition: lane.partition, place, code, at: now, by: self.name.clone(), reason };
+                let stream = self.lanes.get(&lane).map_or(0, |own| own.progress.stream());
+                let (partition, by) = (lane.partition, self.name.clone());
+                let parking = Parking { partition, stream, place, code, at: now, by, reason };
                 out.push(Effect::Park { at: (lane, place), id, parking });
             }
             How::Delivered(_) | How::Dropped { .. } | How::Superseded => {
@@ -332,6 +363,7 @@ mod tests {
     const SINK: SinkNumber = SinkNumber(1);
     const LANE: LaneId = LaneId { partition: 3, sink: SINK };
     const NOW: Timestamp = Timestamp(9);
+    const MADE: u64 = 70;
 
     struct Desk {
         book: Book,
@@ -343,7 +375,7 @@ mod tests {
     fn desk(stored: Option<&[u8]>) -> Desk {
         let admission = Arc::new(Admission::new(4));
         let mut book = Book::new("del1", vec![SINK], Arc::clone(&admission));
-        book.take_up(LANE, stored, 7, 0).unwrap();
+        book.take_up(LANE, stored, 7, Stream { made: MADE, last: 0 }).unwrap();
         admission.hold(3, Instant(u64::MAX));
         Desk { book, admission, effects: Vec::new() }
     }
@@ -432,8 +464,15 @@ mod tests {
         let mut desk = desk(None);
         let id = desk.takes(10, 1).unwrap();
         desk.ends(1, How::Parked { reason: "refused".to_owned(), code: 5 });
-        let parking =
-            Parking { partition: 3, place: 10, code: 5, at: NOW, by: "del1".to_owned(), reason: "refused".to_owned() };
+        let parking = Parking {
+            partition: 3,
+            stream: MADE,
+            place: 10,
+            code: 5,
+            at: NOW,
+            by: "del1".to_owned(),
+            reason: "refused".to_owned(),
+        };
         assert_eq!(desk.effects(), [Effect::Park { at: (LANE, 10), id, parking }]);
         let before = desk.written();
         assert_eq!(Progress::resume(&before).unwrap().open(), 1, "a successor would deliver it");
@@ -451,8 +490,15 @@ mod tests {
     #[test]
     fn a_record_that_a_predecessor_has_parked_is_parked_here_without_being_sent() {
         let mut desk = desk(None);
-        let parking =
-            Parking { partition: 3, place: 10, code: 5, at: NOW, by: "del0".to_owned(), reason: "refused".to_owned() };
+        let parking = Parking {
+            partition: 3,
+            stream: MADE,
+            place: 10,
+            code: 5,
+            at: NOW,
+            by: "del0".to_owned(),
+            reason: "refused".to_owned(),
+        };
         let entry = desk.book.came_parked(LANE, body(10), &parking);
         desk.hears(committed(1, &entry, Source::New));
         assert_eq!(desk.asks(1, entry.id), Some(Settlement::Park { reason: "refused".to_owned(), code: 5 }));
@@ -482,7 +528,7 @@ mod tests {
         let mut desk = desk(None);
         let id = desk.takes(10, 1).unwrap();
         desk.book.give_up(3);
-        desk.book.take_up(LANE, None, 9, 10).unwrap();
+        desk.book.take_up(LANE, None, 9, Stream { made: MADE, last: 10 }).unwrap();
         desk.admission.hold(3, Instant(u64::MAX));
         assert_eq!(desk.takes(10, 2), Some(id));
         assert_eq!(desk.asks(1, id), Some(Settlement::Withdrawn));

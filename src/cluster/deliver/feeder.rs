@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::book::{Book, Effect, LaneId};
+use super::book::{Book, Effect, LaneId, Wanted};
 use super::io::{Asked, Desk, Done, TakenUp, entry};
 use super::reader::{Came, Reader};
 use crate::clock::{self, Instant};
@@ -346,10 +346,10 @@ impl Feeder {
     }
 
     /// A partition is ours: its lanes are read from where its last owner has come.
-    fn begin(&mut self, partition: u16, TakenUp { lanes, last, parked }: TakenUp) {
+    fn begin(&mut self, partition: u16, TakenUp { lanes, stream, parked }: TakenUp) {
         for (id, stored, revision) in lanes {
             let sink = self.desk.sink(id.sink).to_owned();
-            match self.book.take_up(id, stored.as_deref(), revision, last) {
+            match self.book.take_up(id, stored.as_deref(), revision, stream) {
                 Ok(wanted) => self.read(id, &sink, wanted),
                 Err(error) => {
                     let why = format!(
@@ -372,15 +372,14 @@ impl Feeder {
         tracing::info!(partition, "delivery of a partition begins");
     }
 
-    fn read(&mut self, lane: LaneId, sink: &str, (next, owed): (u64, Option<u64>)) {
+    fn read(&mut self, lane: LaneId, sink: &str, wanted: Wanted) {
         let room = Arc::new(Semaphore::new(OPEN_MAX));
         let reader = Reader {
             context: self.desk.context.clone(),
             stream: self.settings.stream.clone(),
             subject: names::records(&self.settings.prefix, sink, lane.partition),
             lane,
-            next,
-            owed,
+            wanted,
             room: Arc::clone(&room),
             out: self.came.clone(),
         };
@@ -408,6 +407,10 @@ impl Feeder {
         match came {
             Came::Message { place, body } => self.entries.extend(self.book.came(lane, place, body, &mut effects)),
             Came::CaughtUp => self.book.caught_up(lane, &mut effects),
+            Came::Anew => {
+                let why = "the stream was deleted and made anew while it was read".to_owned();
+                self.end.get_or_insert(End::Fenced(why));
+            }
         }
         self.effects(effects);
     }

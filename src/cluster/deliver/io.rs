@@ -1,14 +1,16 @@
 //! Questions of a deliverer to the cluster, each a future that ends with what came of it.
 
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::Info;
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::time::timeout;
 
-use super::book::{LaneId, Write};
+use super::book::{self, LaneId, Write};
 use super::parked::Parking;
 use crate::cluster::bucket::{ANSWER_WAIT, ReadError, Store, Value, WriteError};
 use crate::cluster::lease::Answer;
+use crate::cluster::progress::Progress;
 use crate::cluster::roster::{Entry, Key, MEMBERS};
 use crate::cluster::{Settings, names};
 use crate::ids::{RecordId, SinkNumber};
@@ -30,8 +32,8 @@ pub(super) enum Done {
 pub(super) struct TakenUp {
     /// Each lane with its progress and the revision under which we have written it.
     pub lanes: Vec<(LaneId, Option<Bytes>, u64)>,
-    /// The last message of the stream.
-    pub last: u64,
+    /// The stream, after the last owner had it.
+    pub stream: book::Stream,
     /// Parked records; without a body their messages are gone.
     pub parked: Vec<(LaneId, RecordId, Parking, Option<Bytes>)>,
 }
@@ -150,18 +152,18 @@ impl Desk {
     }
 
     async fn taken_up(&self, partition: u16) -> Result<TakenUp, String> {
+        let stream = timeout(ANSWER_WAIT, self.context.get_stream(&self.stream)).await;
+        let stream = stream.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let found = book::Stream { made: made(stream.cached_info()), last: stream.cached_info().state.last_sequence };
         let mut lanes = Vec::new();
         for (name, sink) in &self.sinks {
             let lane = LaneId { partition, sink: *sink };
-            let (stored, revision) = self.make_ours(&lane.key(name)).await?;
+            let (stored, revision) = self.make_ours(&lane.key(name), found.made).await?;
             lanes.push((lane, stored, revision));
         }
-        let stream = timeout(ANSWER_WAIT, self.context.get_stream(&self.stream)).await;
-        let stream = stream.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let last = stream.cached_info().state.last_sequence;
         let mut parked = Vec::new();
-        let found = self.state.scan(&names::parked_of(partition)).await.map_err(|error| error.to_string())?;
-        for (key, Value { bytes, .. }) in found {
+        let noted = self.state.scan(&names::parked_of(partition)).await.map_err(|error| error.to_string())?;
+        for (key, Value { bytes, .. }) in noted {
             let Some((_, sink, id)) = names::read_parked(&key) else { continue };
             let Some((_, sink)) = self.sinks.iter().find(|(name, _)| name == sink) else { continue };
             let parking = match Parking::read(&bytes) {
@@ -171,6 +173,11 @@ impl Desk {
                     continue;
                 }
             };
+            if parking.stream != 0 && parking.stream != found.made {
+                // Another message has its place now.
+                parked.push((LaneId { partition, sink: *sink }, id, parking, None));
+                continue;
+            }
             let message = timeout(ANSWER_WAIT, stream.get_raw_message(parking.place)).await;
             let body = match message.map_err(|error| error.to_string())? {
                 Ok(message) => Some(message.payload),
@@ -181,17 +188,15 @@ impl Desk {
             };
             parked.push((LaneId { partition, sink: *sink }, id, parking, body));
         }
-        Ok(TakenUp { lanes, last, parked })
+        Ok(TakenUp { lanes, stream: found, parked })
     }
 
     /// Writes a progress as it is, so that its last owner cannot write it any more.
-    async fn make_ours(&self, key: &str) -> Result<(Option<Bytes>, u64), String> {
+    async fn make_ours(&self, key: &str, stream: u64) -> Result<(Option<Bytes>, u64), String> {
         for _ in 0..MAKE_OURS_TRIES {
             let stored = self.state.get(key).await.map_err(|error| error.to_string())?;
             let (bytes, revision) = stored.map_or((None, 0), |value| (Some(value.bytes), value.revision));
-            let octets = bytes
-                .as_ref()
-                .map_or_else(|| crate::cluster::progress::Progress::default().to_bytes(), |bytes| bytes.to_vec());
+            let octets = bytes.as_ref().map_or_else(|| Progress::of(stream).to_bytes(), |bytes| bytes.to_vec());
             match self.state.update(key, octets, revision).await {
                 Ok(revision) => return Ok((bytes, revision)),
                 // Its last owner was a moment quicker, or the answer was lost.
@@ -201,6 +206,11 @@ impl Desk {
         }
         Err(format!("`{key}` is written by somebody else again and again"))
     }
+}
+
+/// When a stream was made, as [`Progress::of`] has it.
+pub(super) fn made(stream: &Info) -> u64 {
+    u64::try_from(stream.created.unix_timestamp_nanos()).unwrap_or_default()
 }
 
 pub(super) fn entry(key: Key, Value { bytes, revision }: Value) -> Entry {

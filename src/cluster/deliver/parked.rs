@@ -11,6 +11,9 @@ pub struct Parking {
     pub partition: u16,
     /// Place of its message in the stream.
     pub place: u64,
+    /// Which stream: see [`Progress::of`](crate::cluster::progress::Progress::of). 0: not known.
+    #[serde(default)]
+    pub stream: u64,
     /// The backend's result code, 0 for none.
     pub code: u32,
     /// Since when, in microseconds since 1970.
