@@ -5,20 +5,26 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{Context, stream};
 use serde_json::Value as Json;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tollgate::cluster::deliver::book::{LaneId, Wanted};
+use tollgate::cluster::deliver::reader::{Came, Reader};
 use tollgate::cluster::names;
-use tollgate::ids::{CallHash, RecordId};
+use tollgate::ids::{CallHash, RecordId, SinkNumber};
 use tollgate::record::{Kind, codec};
 
 use crate::support::nats::Nats;
 use crate::support::nats_cluster::Servers;
 use crate::support::radius::record;
 use crate::support::start::Start as _;
-use crate::support::{Gateway, Running, free_ports, sipp, try_wait_for, wait_for};
+use crate::support::{Gateway, PATIENCE, Running, free_ports, sipp, try_wait_for, wait_for};
 
 const PARTITIONS: u16 = 4;
 const KINDS: [Kind; 3] = [Kind::Start, Kind::Interim, Kind::Stop];
@@ -217,6 +223,50 @@ fn a_stream_that_is_deleted_and_made_anew_is_read_from_its_begin() {
     one.start_again();
     wait_whole(70, &words(), || one.lines(), || one.says());
     assert!(one.process.printed().contains("made anew: it is read from its begin"), "{}", one.process.printed());
+}
+
+#[test]
+fn what_a_predecessor_has_left_open_is_waited_for_until_the_leader_knows_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(nats) = nats(dir.path()) else { return };
+    let publish = async |context: &Context, count: usize| {
+        for _ in 0..count {
+            context.publish("lane", "record".into()).await.unwrap().await.unwrap();
+        }
+    };
+    nats.with(async |context| {
+        let config =
+            stream::Config { name: "S".to_owned(), subjects: vec!["lane".to_owned()], ..stream::Config::default() };
+        let created = context.create_stream(config).await.unwrap().cached_info().created;
+        let made = u64::try_from(created.unix_timestamp_nanos()).unwrap();
+        publish(&context, 3).await;
+        let (out, mut coming) = mpsc::channel(16);
+        let reader = Reader {
+            context: context.clone(),
+            stream: "S".to_owned(),
+            subject: "lane".to_owned(),
+            lane: LaneId { partition: 0, sink: SinkNumber(0) },
+            wanted: Wanted { stream: made, next: 2, owed: Some(5) },
+            room: Arc::new(Semaphore::new(16)),
+            out,
+        };
+        let mut next = async || match timeout(PATIENCE, coming.recv()).await.unwrap().unwrap().1 {
+            Came::Message { place, .. } => Some(place),
+            Came::CaughtUp => None,
+            Came::Anew => panic!("it is the stream"),
+        };
+        let looks = async {
+            assert_eq!((next().await, next().await), (Some(2), Some(3)));
+            // Servers that lag, or did: the fourth message and the fifth are not there yet.
+            assert!(timeout(Duration::from_secs(2), next()).await.is_err(), "the end is not known");
+            publish(&context, 2).await;
+            assert_eq!((next().await, next().await, next().await), (Some(4), Some(5), None));
+        };
+        tokio::select! {
+            () = reader.run() => panic!("it reads on"),
+            () = looks => {}
+        }
+    });
 }
 
 #[test]
