@@ -280,10 +280,10 @@ fn differences(wanted: &Config, found: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::jetstream::{Access, Login, TIMEOUT};
+    use crate::sinks::jetstream::{Access, Login, TIMEOUT, Tls};
 
     fn settings() -> Settings {
-        let access = Access { servers: Vec::new(), login: Login::None, tls: None, timeout: TIMEOUT };
+        let access = Access { servers: Vec::new(), login: Login::None, tls: Tls::default(), timeout: TIMEOUT };
         Settings {
             access,
             name: "a".to_owned(),

@@ -188,7 +188,8 @@ const OF_THE_GATEWAY: &[Section] = &[
     Section { path: "ledger", live: &["days", "on_trouble"], restart: &["enabled", "path"] },
     Section {
         path: "cluster",
-        live: &[],
+        // Those of TLS are for the next connections.
+        live: &["ca", "certificate", "key", "verify_host"],
         restart: &[
             "nats",
             "name",
@@ -197,10 +198,6 @@ const OF_THE_GATEWAY: &[Section] = &[
             "token_file",
             "nkey_file",
             "credentials_file",
-            "ca",
-            "certificate",
-            "key",
-            "verify_host",
             "stream",
             "prefix",
             "replicas",

@@ -13,18 +13,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::classes::Kept;
 use super::delivery::{self, Delivery, until};
 use super::ledger::Book;
+use super::reload::{Fixed, Pending, take_common};
+use super::supervisor::take_over;
 use super::systemd::{self, Watchdog};
 use super::unwritten::Store;
 use super::view::{Loaded, View, WISHES_MAX};
 use super::wiring::{StartError, seed, spawn, turning};
-use crate::admin::{Admin, Reloaded};
+use crate::admin::{Admin, Renewal};
 use crate::causes::chain_text;
 use crate::cluster;
 use crate::cluster::admission::Admission;
@@ -34,11 +36,13 @@ use crate::cluster::link::{self, LinkError};
 use crate::cluster::names::Role;
 use crate::cluster::objects::{self, ObjectError};
 use crate::config;
+use crate::config::excerpt::{Look, told};
 use crate::config::plan::{self, Plan};
 use crate::ids::{Seq, SinkNumber};
 use crate::policy::script::Traces;
 use crate::queue;
 use crate::queue::witness::{Event, Tap};
+use crate::sinks::jetstream::Tls;
 
 /// How often it is looked whether a thread has ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -73,12 +77,24 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
             crate::admin::metrics::install(super::metrics::all()).context("cannot install the metrics recorder")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let nonce = seed();
         let (mut plan, mut terms) = (Some(plan), 0);
         loop {
             let this = match plan.take() {
                 Some(plan) => plan,
-                None => config::load(&path).map_err(|mistakes| DeliverError::Misfit(mistakes.to_string()))?,
+                None => match config::load(&path) {
+                    Ok(plan) => plan,
+                    Err(mistakes) => {
+                        let mistakes = told(&mistakes, Look::Plain).join("\n");
+                        tracing::error!("the next term waits for a configuration without mistakes:\n{mistakes}");
+                        tokio::select! {
+                            _ = terminate.recv() => break,
+                            _ = interrupt.recv() => break,
+                            () = tokio::time::sleep(MEND_WAIT) => continue,
+                        }
+                    }
+                },
             };
             let watched = this.service.watchdog == plan::Watchdog::Fed;
             empty(&folder)?;
@@ -90,7 +106,7 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
                     _ = interrupt.recv() => {}
                 }
             };
-            let going = term.last(ended, watched).await;
+            let going = term.last(ended, (&path, &mut hang_up), watched).await;
             match going {
                 Going::Stopped => break,
                 Going::Again(why) => {
@@ -106,6 +122,9 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
         Ok(())
     })
 }
+
+/// Pause before a configuration with mistakes is read again: shorter than systemd waits for a sign of life.
+const MEND_WAIT: Duration = Duration::from_secs(5);
 
 /// What becomes of the process after a term.
 enum Going {
@@ -146,6 +165,15 @@ fn empty(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// What `[deliver]` says in the place of what a gateway of the same file has.
+fn place(plan: &mut Plan) {
+    plan.queue.path = queue_in(&plan.deliver.directory);
+    plan.ledger.path = plan.deliver.directory.join("ledger");
+    plan.admin.socket.clone_from(&plan.deliver.socket);
+    plan.admin.listen = plan.deliver.listen;
+    plan.admin.status_socket = None;
+}
+
 /// A running term.
 struct Term {
     queue: queue::Handle,
@@ -155,16 +183,19 @@ struct Term {
     feeder: JoinHandle<Result<End, anyhow::Error>>,
     end: watch::Sender<bool>,
     wishes: mpsc::Receiver<super::reload::Wish>,
+    fixed: Fixed,
+    loaded: Loaded,
+    renewal: Renewal,
+    /// Of the connections to the cluster.
+    tls: Tls,
 }
 
 impl Term {
     fn start(mut plan: Plan, (nonce, terms): (u128, usize), metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        place(&mut plan);
+        let fixed = Fixed::of_deliverer(&plan);
         let settings = plan.cluster.take().context("`tollgate deliver` needs `[cluster]`")?;
-        plan.queue.path = queue_in(&plan.deliver.directory);
-        plan.ledger.path = plan.deliver.directory.join("ledger");
-        plan.admin.socket.clone_from(&plan.deliver.socket);
-        plan.admin.listen = plan.deliver.listen;
-        plan.admin.status_socket = None;
+        let tls = settings.access.tls.clone();
         let admin = Admin::bind(&plan.admin, plan.admin_tls.take()).map_err(StartError::from)?;
         let (tell, events) = mpsc::unbounded_channel::<Event>();
         // Who listened has ended, and the term with it.
@@ -184,6 +215,7 @@ impl Term {
             &backends,
             ((wish, Arc::new(Traces::new(0))), (ledger.handle(), plan.ledger.folder()), &loaded),
         );
+        let renewal = admin.renewal();
         let delivery = Delivery::start(delivery::Parts {
             classes: Kept(opened.classes),
             admin: (admin, Some(answering(settings.clone(), Role::Deliverer))),
@@ -204,11 +236,16 @@ impl Term {
         let parts = Feed { settings, nonce, sinks, queue, admission, events, shown, left: terms };
         let feeder = spawn("feeder".to_owned(), move || parts.run(ended))?;
         let store = Store::new(opened.join, plan.admin.socket.clone());
-        Ok(Self { queue: opened.handle, store, ledger, delivery, feeder, end, wishes })
+        Ok(Self { queue: opened.handle, store, ledger, delivery, feeder, end, wishes, fixed, loaded, renewal, tls })
     }
 
     /// Runs until it is told to end or must not go on.
-    async fn last(mut self, ended: impl Future<Output = ()>, is_watched: bool) -> Going {
+    async fn last(
+        mut self,
+        ended: impl Future<Output = ()>,
+        (path, hang_up): (&Path, &mut Signal),
+        is_watched: bool,
+    ) -> Going {
         let mut ended = std::pin::pin!(ended);
         let loops = vec![
             systemd::Loop { name: "queue".to_owned(), beat: turning(self.queue.clone()) },
@@ -224,9 +261,10 @@ impl Term {
                     let _ends = self.end.send(true);
                     return self.stop(true);
                 }
+                _ = hang_up.recv() => drop(take_over(path, |plan| self.take(plan))),
                 Some(wish) = self.wishes.recv() => {
-                    let mistakes = vec!["`tollgate deliver` takes no settings while it runs: restart it".to_owned()];
-                    let _gone = wish.answer.send(Reloaded::Refused { mistakes });
+                    // Who asked may have gone.
+                    let _gone = wish.answer.send(take_over(path, |plan| self.take(plan)));
                 }
                 _ = feed.tick() => if is_watched { watchdog.feed() },
                 _ = look.tick() => {
@@ -241,6 +279,24 @@ impl Term {
                 }
             }
         }
+    }
+
+    /// Takes over what can be while it runs, and tells what waits for the next start.
+    ///
+    /// # Errors
+    /// When a sink cannot be made of its new settings: then all goes on as it is.
+    fn take(&self, mut plan: Plan) -> Result<Vec<Pending>, StartError> {
+        place(&mut plan);
+        let new = Fixed::of_deliverer(&plan);
+        for sink in self.delivery.renew(std::mem::take(&mut plan.sinks))? {
+            tracing::info!(sink, "the sink takes over its new settings");
+        }
+        // Nothing can be refused from here on.
+        take_common(&mut plan, &self.loaded, &self.renewal, self.ledger.handle().as_ref());
+        if let Some(new) = &plan.cluster {
+            self.tls.renew(&new.access.tls);
+        }
+        Ok(self.fixed.pending(&new))
     }
 
     /// Ends all threads, the feeder first: what is settled meanwhile is still written down.

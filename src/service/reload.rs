@@ -31,7 +31,7 @@ use crate::policy::script::Outside;
 use crate::queue;
 use crate::shard::trace::Tracing;
 use crate::shard::{self, Tuning};
-use crate::sinks::jetstream::{Access, Login};
+use crate::sinks::jetstream::{Access, Login, Tls};
 use crate::sip::stack::{Listener, ListenerId, Network, Transport};
 use crate::telemetry;
 
@@ -103,13 +103,30 @@ impl Fixed {
             binds: plan.sip.binds.clone(),
             shards: plan.sip.shards,
             cluster: plan.cluster.clone().map(|own| {
-                let access = Access { tls: None, ..own.access };
+                let access = Access { tls: Tls::default(), ..own.access };
                 cluster::Settings { access, ..own }
             }),
             deliver: plan.deliver.clone(),
             admin: admin::Settings { token: None, ..plan.admin.clone() },
             log: plan.log.target,
             mirrors: plan.mirrors.iter().map(|own| MirrorPlan { marks: Marks::NONE, ..own.clone() }).collect(),
+        }
+    }
+
+    /// Those of a deliverer: what a file says of SIP and of what a gateway records is nothing to it.
+    pub(super) fn of_deliverer(plan: &Plan) -> Self {
+        Self {
+            modes: Vec::new(),
+            accounting_on: Vec::new(),
+            telemetry: None,
+            listeners: Vec::new(),
+            binds: Vec::new(),
+            shards: 0,
+            mirrors: Vec::new(),
+            // They are below `deliver.directory`.
+            queue: queue::Settings { path: PathBuf::new(), ..plan.queue.clone() },
+            ledger: (plan.ledger.is_kept, PathBuf::new()),
+            ..Self::of(plan)
         }
     }
 
@@ -120,7 +137,7 @@ impl Fixed {
             (own.sinks.clone(), own.modes.clone(), own.accounting_on.clone(), own.queue.collapsing.clone())
         };
         let queue = |own: &Self| queue::Settings { collapsing: Default::default(), ..own.queue.clone() };
-        let is_of_cluster = |own: Difference| own.option.starts_with("cluster.");
+        let is_of_cluster = |own: Difference| own.option.starts_with("cluster.") && own.effect == Effect::Restart;
         let is_cluster_other =
             self.cluster != other.cluster || self.options.differences(&other.options).into_iter().any(is_of_cluster);
         let bare =
@@ -164,7 +181,7 @@ impl Fixed {
                 pending.push(Pending { what, place: Place::Whole(new.path.clone()) });
             }
         }
-        if self.sinks != new.sinks {
+        if self.sinks != new.sinks && !self.listeners.is_empty() {
             let what = "the routes and `accounting.on`, which may name other sinks".to_owned();
             pending.push(Pending { what, place: Place::Nowhere });
         }
@@ -184,6 +201,19 @@ fn part_of_cluster(old: Option<&cluster::Settings>, new: Option<&cluster::Settin
         },
         Some((old, new)) if old.name != new.name => "cluster.name",
         _ => "cluster",
+    }
+}
+
+/// Takes over what gateways and deliverers have alike.
+pub(super) fn take_common(plan: &mut Plan, loaded: &Loaded, admin: &Renewal, ledger: Option<&ledger::Handle>) {
+    *loaded.lock().unwrap_or_else(PoisonError::into_inner) = plan.options.views();
+    admin.renew(plan.admin_tls.take());
+    admin.renew_token(plan.admin.token.take());
+    if let Err(error) = super::log::set_level(&plan.log.level) {
+        tracing::error!(%error, "the log keeps its level");
+    }
+    if let Some(ledger) = ledger {
+        ledger.renew(&plan.ledger);
     }
 }
 
@@ -244,14 +274,9 @@ impl Reach<'_> {
             tracing::info!(sink, "the sink takes over its new settings");
         }
         // Nothing can be refused from here on.
-        *self.base.loaded.lock().unwrap_or_else(PoisonError::into_inner) = plan.options.views();
-        self.base.admin.renewal.renew(plan.admin_tls.take());
-        self.base.admin.renewal.renew_token(plan.admin.token.take());
-        if let Err(error) = super::log::set_level(&plan.log.level) {
-            tracing::error!(%error, "the log keeps its level");
-        }
-        if let Some(ledger) = self.ledger {
-            ledger.renew(&plan.ledger);
+        take_common(&mut plan, &self.base.loaded, &self.base.admin.renewal, self.ledger);
+        if let Some((cluster, new)) = self.base.cluster.as_ref().zip(plan.cluster.as_ref()) {
+            cluster.settings().access.tls.renew(&new.access.tls);
         }
         self.renumber(&new, &mut plan.sip);
         let tuning = Arc::new(tuning(&plan, &self.base.fixed, &self.base.accounting, &self.base.shard));

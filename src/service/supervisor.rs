@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::reload::Wish;
+use super::reload::{Pending, Wish};
 use super::systemd::{self, Watchdog};
-use super::wiring::Service;
+use super::wiring::{Service, StartError};
 use crate::admin::Reloaded;
 use crate::causes::chain_text;
 use crate::clock;
@@ -133,8 +133,19 @@ fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
 
 /// Takes over the new configuration, and says what became of it.
 fn reload(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
+    take_over(path, |plan| {
+        let new = Kept { certificates: plan.certificates.clone(), service: plan.service };
+        let pending = service.reload(plan)?;
+        use_huge_pages(new.service.huge_pages);
+        *kept = new;
+        Ok(pending)
+    })
+}
+
+/// Reads the configuration again and has it taken over; says what became of it, to systemd, the log and whoever asked.
+pub(super) fn take_over(path: &Path, take: impl FnOnce(plan::Plan) -> Result<Vec<Pending>, StartError>) -> Reloaded {
     systemd::reloading();
-    let outcome = take_over(service, path, kept);
+    let outcome = outcome_of(path, take);
     match &outcome {
         Reloaded::Done { warnings, restart } => {
             for warning in warnings {
@@ -154,7 +165,7 @@ fn reload(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
     outcome
 }
 
-fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
+fn outcome_of(path: &Path, take: impl FnOnce(plan::Plan) -> Result<Vec<Pending>, StartError>) -> Reloaded {
     let plan = match config::load(path) {
         Ok(plan) => plan,
         Err(mistakes) => {
@@ -162,11 +173,8 @@ fn take_over(service: &Service, path: &Path, kept: &mut Kept) -> Reloaded {
         }
     };
     let warnings = told(&Mistakes(plan.warnings.clone()), Look::Plain);
-    let new = Kept { certificates: plan.certificates.clone(), service: plan.service };
-    match service.reload(plan) {
+    match take(plan) {
         Ok(pending) => {
-            use_huge_pages(new.service.huge_pages);
-            *kept = new;
             let restart = pending.iter().map(|own| (own.what.clone(), own.place())).collect();
             Reloaded::Done { warnings, restart }
         }

@@ -16,7 +16,7 @@ use tollgate::cluster::{Settings, names};
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::record::{Kind, Record, codec};
 use tollgate::sinks::attempt::{Attempts, Board};
-use tollgate::sinks::jetstream::{Access, Login};
+use tollgate::sinks::jetstream::{Access, Login, Tls};
 use tollgate::sinks::secret::Secret;
 use tollgate::sinks::view::Board as _;
 
@@ -30,7 +30,7 @@ const STREAM: &str = "TOLLGATE_RECORDS";
 fn settings(servers: &Servers, replicas: usize) -> Settings {
     let timeout = Duration::from_secs(1);
     Settings {
-        access: Access { servers: servers.urls.clone(), login: Login::None, tls: None, timeout },
+        access: Access { servers: servers.urls.clone(), login: Login::None, tls: Tls::default(), timeout },
         name: "gw1".to_owned(),
         stream: STREAM.to_owned(),
         prefix: "tollgate".to_owned(),

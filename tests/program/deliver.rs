@@ -30,13 +30,13 @@ const PARTITIONS: u16 = 4;
 const KINDS: [Kind; 3] = [Kind::Start, Kind::Interim, Kind::Stop];
 
 /// A deliverer whose only sink writes lines into a file.
-struct Deliverer {
-    dir: PathBuf,
-    process: Running,
+pub(crate) struct Deliverer {
+    pub dir: PathBuf,
+    pub process: Running,
 }
 
 impl Deliverer {
-    fn start(dir: &Path, name: &str, url: &str) -> Self {
+    pub fn start(dir: &Path, name: &str, url: &str) -> Self {
         Self::start_of(dir, name, &format!("[\"{url}\"]"), 1)
     }
 
@@ -86,17 +86,17 @@ impl Deliverer {
         self.asked(&["status"]).and_then(|status| Some(status["deliverer"]["own"].as_array()?.len())).unwrap_or(0)
     }
 
-    fn wait_partitions(&self, count: usize) {
+    pub fn wait_partitions(&self, count: usize) {
         wait_for(&format!("{count} partitions"), || (self.partitions() == count).then_some(()));
     }
 
     /// Nothing is taken and not settled.
-    fn wait_idle(&self) {
+    pub fn wait_idle(&self) {
         wait_for("all is settled", || (self.asked(&["status"])?["deliverer"]["open"] == 0).then_some(()));
     }
 
     /// What its file has: session and kind of each line.
-    fn lines(&self) -> Vec<(String, String)> {
+    pub fn lines(&self) -> Vec<(String, String)> {
         let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
         let files = fs::read_dir(&self.dir).unwrap().flatten().map(|entry| entry.path());
         let mut files: Vec<PathBuf> = files.filter(|path| path.to_string_lossy().contains("lines")).collect();
@@ -109,12 +109,12 @@ impl Deliverer {
     }
 }
 
-fn nats(dir: &Path) -> Option<Nats> {
+pub(crate) fn nats(dir: &Path) -> Option<Nats> {
     Nats::start(dir, "", ConnectOptions::new)
 }
 
 /// Publishes the records of some sessions as a gateway does: all Starts first, then what follows.
-fn publish(nats: &Nats, sessions: std::ops::Range<u64>) {
+pub(crate) fn publish(nats: &Nats, sessions: std::ops::Range<u64>) {
     nats.with(async |context| {
         let mut acks = Vec::new();
         for kind in KINDS {

@@ -15,6 +15,7 @@ mod check;
 mod check_deep;
 mod cli;
 mod cluster;
+mod cluster_reload;
 mod control;
 mod decode;
 mod deliver;

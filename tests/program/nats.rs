@@ -259,7 +259,7 @@ fn servers_let_in_whom_they_know_and_tell_the_others() {
     let settings = nats.settings("ACC", "acc.{kind}");
     let good = Access {
         login: user("secret"),
-        tls: Some(load(Some(own))),
+        tls: Some(load(Some(own))).into(),
         servers: vec!["nats://127.0.0.1:9".to_owned(), format!("tls://localhost:{}", nats.port)],
         ..settings.access.clone()
     };
@@ -282,7 +282,7 @@ fn servers_let_in_whom_they_know_and_tell_the_others() {
             "the server does not let us in",
         ),
         ("nobody in particular", Access { login: Login::None, ..good.clone() }, "misfit", "does not let us in"),
-        ("no certificate", Access { tls: Some(load(None)), ..good.clone() }, "down", ""),
+        ("no certificate", Access { tls: Some(load(None)).into(), ..good.clone() }, "down", ""),
         (
             "another name than that of the certificate",
             Access { servers: vec![format!("tls://127.0.0.2:{}", nats.port)], ..good.clone() },

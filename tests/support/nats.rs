@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use tollgate::sinks::attempt::{self, Attempts, Board};
 use tollgate::sinks::event::name::Template;
 use tollgate::sinks::event::{Body, Envelope};
-use tollgate::sinks::jetstream::{Access, Login};
+use tollgate::sinks::jetstream::{Access, Login, Tls};
 use tollgate::sinks::nats::Settings;
 use tollgate::sinks::profile::Profile;
 
@@ -154,7 +154,7 @@ pub fn config(name: &str, subjects: &[&str]) -> stream::Config {
 
 fn settings(url: String, stream: &str, subject: &str) -> Settings {
     Settings {
-        access: Access { servers: vec![url], login: Login::None, tls: None, timeout: Duration::from_secs(5) },
+        access: Access { servers: vec![url], login: Login::None, tls: Tls::default(), timeout: Duration::from_secs(5) },
         stream: stream.to_owned(),
         subject: Template::parse(subject, &["big", "tenant"]).expect("a template"),
         body: body(Envelope::None),

@@ -52,7 +52,7 @@ impl AccessOptions<'_> {
         let (servers, login) = (self.servers(spot, check), self.login(spot, check));
         let (servers, login) = (servers?, login?);
         let tls = self.tls(&servers, spot, check)?;
-        Some(Access { servers, login, tls, timeout })
+        Some(Access { servers, login, tls: tls.into(), timeout })
     }
 
     fn servers(&self, spot: &Spot<'_>, check: &mut Check<'_>) -> Option<Vec<String>> {

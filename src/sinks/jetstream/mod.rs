@@ -8,6 +8,7 @@ pub(crate) mod connection;
 mod place;
 mod verdict;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
@@ -23,10 +24,39 @@ pub struct Access {
     pub servers: Vec<String>,
     /// Who we are.
     pub login: Login,
-    /// TLS, for servers that ask for it; `None`: only without.
-    pub tls: Option<ClientTls>,
+    /// TLS, for servers that ask for it.
+    pub tls: Tls,
     /// Longest wait for acknowledgements; to connect to a server. Default [`TIMEOUT`].
     pub timeout: Duration,
+}
+
+/// TLS of the connections that are made from now on, `None` for only without: the same for all who hold a copy of it, so that
+/// renewed files reach all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Tls(Arc<Mutex<Option<ClientTls>>>);
+
+impl From<Option<ClientTls>> for Tls {
+    fn from(tls: Option<ClientTls>) -> Self {
+        Self(Arc::new(Mutex::new(tls)))
+    }
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.current() == other.current()
+    }
+}
+
+impl Tls {
+    fn current(&self) -> Option<ClientTls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes what another one is now, for the next connections.
+    pub fn renew(&self, from: &Self) {
+        let tls = from.current();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
 }
 
 /// Default of the longest wait for acknowledgements.
@@ -63,7 +93,7 @@ impl Access {
             .name(format!("{} {purpose}", crate::names::PRODUCT))
             .connection_timeout(self.timeout)
             .request_timeout(Some(self.timeout));
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = self.tls.current() {
             options = options.tls_client_config((*tls.config()).clone());
         }
         Ok(match &self.login {
