@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::{Settings, objects};
 use crate::causes::chain_text;
 use crate::sinks::jetstream::BadCredentials;
+use crate::sinks::jetstream::patience::Patience;
 use crate::sinks::trial::Reached;
 
 /// Why there is no connection.
@@ -74,9 +75,31 @@ pub async fn connect_as(
     purpose: &str,
     with: impl FnOnce(ConnectOptions) -> ConnectOptions,
 ) -> Result<Context, LinkError> {
+    open(settings, purpose, &Patience::default(), with).await
+}
+
+/// As [`connect`], with those servers first that were not left.
+///
+/// # Errors
+/// When no server lets us in.
+pub(crate) async fn connect_with(
+    settings: &Settings,
+    purpose: &str,
+    patience: &Patience,
+) -> Result<Context, LinkError> {
+    open(settings, purpose, patience, |options| options).await
+}
+
+async fn open(
+    settings: &Settings,
+    purpose: &str,
+    patience: &Patience,
+    with: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Result<Context, LinkError> {
     let access = &settings.access;
     let options = with(access.options(&format!("{purpose} {}", settings.name))?);
-    let client = options.connect(&access.servers).await.map_err(|source| {
+    let (servers, options) = patience.order(access, options);
+    let client = options.connect(&servers).await.map_err(|source| {
         let servers = access.servers.join(", ");
         match source.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {

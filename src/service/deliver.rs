@@ -43,6 +43,7 @@ use crate::policy::script::Traces;
 use crate::queue;
 use crate::queue::witness::{Event, Tap};
 use crate::sinks::jetstream::Tls;
+use crate::sinks::jetstream::patience::Patience;
 
 /// How often it is looked whether a thread has ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -346,18 +347,12 @@ impl Feed {
 
 /// Connects and finds the stream and the buckets, however long that takes: servers that are away, too few, or do not let us
 /// in may be mended meanwhile, and nobody would start this process again then.
-async fn reach(settings: &cluster::Settings, mut left: usize) -> anyhow::Result<async_nats::jetstream::Context> {
-    let mut told = String::new();
+async fn reach(settings: &cluster::Settings, left: usize) -> anyhow::Result<async_nats::jetstream::Context> {
+    let (mut told, mut patience) = (String::new(), Patience::default());
+    (0..left).for_each(|_| patience.leave());
     loop {
-        let mut settings = settings.clone();
-        // Whichever answers; then one after the other, for one that is cut off from the others lets us in all the same.
-        if let Some(one) = settings.access.servers.get(left % settings.access.servers.len().max(1)).filter(|_| left > 0)
-        {
-            settings.access.servers = vec![one.clone()];
-        }
-        left += 1;
-        let error = match link::connect(&settings, "deliver").await {
-            Ok(context) => match objects::ensure(&context, &settings).await {
+        let error = match link::connect_with(settings, "deliver", &patience).await {
+            Ok(context) => match objects::ensure(&context, settings).await {
                 Ok(report) => {
                     report.warnings.iter().for_each(|warning| tracing::warn!(warning, "the cluster"));
                     tracing::info!(made = ?report.made, "the cluster is reached");
@@ -373,6 +368,9 @@ async fn reach(settings: &cluster::Settings, mut left: usize) -> anyhow::Result<
             tracing::warn!(error, "the cluster cannot be reached: it is tried again each second");
             told = error;
         }
+        // Whichever answers has the first try; then one after the other has it, for one that is cut off from the others lets
+        // us in all the same.
+        patience.leave();
         tokio::time::sleep(PAUSE).await;
     }
 }

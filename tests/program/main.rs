@@ -17,6 +17,7 @@ mod cli;
 mod cluster;
 mod cluster_reload;
 mod control;
+mod cut_off;
 mod decode;
 mod deliver;
 mod descriptors;

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,8 +67,8 @@ impl Servers {
         let times = told.entry(line.to_owned()).or_default();
         *times += 1;
         let control = fs::File::options().write(true).open(self.dir.join("control"));
-        std::io::Write::write_all(&mut control.expect("the fifo is there"), format!("{line}\n").as_bytes())
-            .expect("it is read");
+        let order = format!("{line}\n");
+        control.expect("the fifo is there").write_all(order.as_bytes()).expect("it is read");
         let is_it = |own: &&str| own.split_once(": ").is_some_and(|(_, rest)| rest.starts_with(line));
         let answer = wait_for(line, || self.process.printed().lines().filter(is_it).nth(*times - 1).map(str::to_owned));
         assert!(answer.starts_with("ok: "), "{answer}");
@@ -121,6 +123,20 @@ impl Servers {
             }
             all
         })
+    }
+
+    /// The number of the server that a client of this name has its connection to, 1 the first. Asks their monitors, which
+    /// `tests/nats/run` has two ports above the clients' where each server has an address of its own.
+    pub fn of_client(&self, name: &str) -> Option<usize> {
+        let has = |url: &String| -> Option<bool> {
+            let (host, port) = url.strip_prefix("nats://")?.rsplit_once(':')?;
+            let mut link = TcpStream::connect((host, port.parse::<u16>().ok()? + 2)).ok()?;
+            link.write_all(b"GET /connz HTTP/1.0\r\n\r\n").ok()?;
+            let mut told = String::new();
+            link.read_to_string(&mut told).ok()?;
+            Some(told.contains(&format!("{name}\"")))
+        };
+        self.urls.iter().position(|url| has(url) == Some(true)).map(|place| place + 1)
     }
 
     /// The number of the server that leads a stream, 1 the first.

@@ -10,15 +10,16 @@ use crate::cluster::bucket::{ReadError, Store, Value, WriteError};
 use crate::cluster::calls::CallKey;
 use crate::cluster::lease::Answer;
 use crate::cluster::{Settings, link, names, objects};
+use crate::sinks::jetstream::patience::Patience;
 
-/// Between two tries to reach the servers at a start, and to read the bucket of calls whole.
+/// Between two tries to reach the servers, and to read the bucket of calls whole.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What came of a question.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// The servers are there.
-    Connected(Box<Desk>),
+    /// The servers are there; which of them was tried is told, too.
+    Connected(Box<Desk>, Patience),
     /// All leases of gateways: name, revision, value.
     Leases(Result<Vec<(String, u64, Vec<u8>)>, ReadError>),
     LeaseRead {
@@ -40,10 +41,10 @@ pub(super) enum Done {
         turn: u64,
         answer: Answer,
     },
-    /// The bucket of calls, whole.
+    /// The bucket of calls, whole; `None` when it could not be read.
     Calls {
         scan: u64,
-        found: Vec<(CallKey, Value)>,
+        found: Option<Vec<(CallKey, Value)>>,
     },
     /// The keys that sign Record-Route values.
     Keys(Result<Option<Value>, ReadError>),
@@ -66,27 +67,29 @@ pub(super) struct Desk {
 const LEASES: &str = "lease.gateway.";
 
 impl Desk {
-    /// Connects, and sees to it that stream and buckets are there. Tried until it succeeds; the log says why it does not.
-    pub fn connect(settings: Settings, disk: u128) -> Asked {
+    /// Connects, and sees to it that stream and buckets are there. Tried until it succeeds, at one server after the other;
+    /// the log says why it does not.
+    pub fn connect(settings: Settings, disk: u128, mut patience: Patience) -> Asked {
         Box::pin(async move {
             let mut told = String::new();
             loop {
-                let why = match Self::try_connect(&settings, disk).await {
-                    Ok(desk) => return Done::Connected(Box::new(desk)),
+                let why = match Self::try_connect(&settings, disk, &patience).await {
+                    Ok(desk) => return Done::Connected(Box::new(desk), patience),
                     Err(why) => why,
                 };
                 if why != told {
                     tracing::error!(why, "no cluster: calls are served, and would not survive this gateway");
                     told = why;
                 }
+                patience.leave();
                 tokio::time::sleep(PAUSE).await;
             }
         })
     }
 
-    async fn try_connect(settings: &Settings, disk: u128) -> Result<Self, String> {
+    async fn try_connect(settings: &Settings, disk: u128, patience: &Patience) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| crate::causes::chain_text(error);
-        let context = link::connect(settings, "calls").await.map_err(|error| text(&error))?;
+        let context = link::connect_with(settings, "calls", patience).await.map_err(|error| text(&error))?;
         objects::ensure(&context, settings).await.map_err(|error| text(&error))?;
         let state = Store::new(&context, &settings.state()).await.map_err(|error| text(&error))?;
         let calls = Store::new(&context, &settings.calls()).await.map_err(|error| text(&error))?;
@@ -154,20 +157,20 @@ impl Desk {
         })
     }
 
-    /// Reads the bucket of calls whole, until that succeeds.
+    /// Reads the bucket of calls whole.
     pub fn scan_calls(&self, scan: u64) -> Asked {
         let calls = self.calls.clone();
         Box::pin(async move {
-            loop {
-                match calls.scan(">").await {
-                    Ok(found) => {
-                        let call = |(key, value): (String, Value)| Some((CallKey::parse(&key)?, value));
-                        return Done::Calls { scan, found: found.into_iter().filter_map(call).collect() };
-                    }
-                    Err(error) => tracing::warn!(%error, "the calls of other gateways cannot be read; tried again"),
+            let found = match calls.scan(">").await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, "the calls of other gateways cannot be read; tried again");
+                    tokio::time::sleep(PAUSE).await;
+                    return Done::Calls { scan, found: None };
                 }
-                tokio::time::sleep(PAUSE).await;
-            }
+            };
+            let call = |(key, value): (String, Value)| Some((CallKey::parse(&key)?, value));
+            Done::Calls { scan, found: Some(found.into_iter().filter_map(call).collect()) }
         })
     }
 

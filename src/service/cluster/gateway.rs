@@ -29,6 +29,7 @@ use crate::ids::SinkNumber;
 use crate::queue::echo::{Echo, Kept, Told};
 use crate::service::route_keys::Keyring;
 use crate::shard::adopting::Said;
+use crate::sinks::jetstream::patience::Patience;
 
 /// Every so many scans of the leases the keys of Record-Route values are read.
 const KEYS_EVERY: u64 = 8;
@@ -46,6 +47,10 @@ pub(super) struct Gateway {
     pub sinks: Vec<(String, SinkNumber)>,
     pub meters: Meters,
     pub desk: Option<Desk>,
+    /// With the server in use.
+    pub patience: Patience,
+    /// Whether our lease could be written when that was tried last.
+    pub is_stored: bool,
     pub asked: FuturesUnordered<Asked>,
     pub is_scanning: bool,
     pub scans: u64,
@@ -79,7 +84,7 @@ impl Gateway {
         let mut ended = pin!(ended);
         let mut scan = interval(lease::Timing { lease: self.settings.lease }.scan());
         scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.asked.push(Desk::connect(self.settings.clone(), self.disk));
+        self.asked.push(Desk::connect(self.settings.clone(), self.disk, Patience::default()));
         self.drive_leases(Leases::start);
         self.perform(&mut first);
         loop {
@@ -189,10 +194,14 @@ impl Gateway {
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Connected(desk) => self.connected(*desk).await,
+            Done::Connected(desk, patience) => {
+                (self.patience, self.is_stored) = (patience, true);
+                self.connected(*desk).await;
+            }
             Done::Leases(found) => {
                 self.is_scanning = false;
                 self.reached(found.as_ref().err());
+                self.judge(found.is_ok());
                 if let Ok(found) = found {
                     self.drive_leases(|leases, now, out| leases.scanned(now, &found, out));
                 }
@@ -203,6 +212,7 @@ impl Gateway {
                 Err(_) => leases.unread(now, &name, out),
             }),
             Done::LeaseWritten { name, turn, answer } => {
+                self.is_stored = matches!(answer, lease::Answer::Stored(_) | lease::Answer::Conflict);
                 self.drive_leases(|leases, now, out| leases.answered(now, &name, turn, answer, out));
             }
             Done::CallRead { key, turn, found } => match found {
@@ -216,7 +226,8 @@ impl Gateway {
                 self.meters.written(answer);
                 self.drive(Input::Answered { key, turn, answer });
             }
-            Done::Calls { scan, mut found } => {
+            Done::Calls { scan, found: None } => self.scan_calls(scan),
+            Done::Calls { scan, found: Some(mut found) } => {
                 found.reverse();
                 self.found.insert(scan, found);
                 self.take_found();
@@ -244,6 +255,25 @@ impl Gateway {
         }
         self.desk = Some(desk);
         self.scan();
+    }
+
+    /// A server that is connected, and neither reads nor stores for us, is left: it may be cut off from the others.
+    fn judge(&mut self, is_read: bool) {
+        let now = clock::mono();
+        if is_read && self.is_stored {
+            self.patience.renew();
+        } else if self.desk.is_some() && self.patience.has_ended(now, now) {
+            tracing::warn!("the server in use stores nothing for us: another one is tried");
+            (self.desk, self.told, self.lives, self.confirmed) = (None, None, None, None);
+            self.asked.push(Desk::connect(self.settings.clone(), self.disk, self.patience.clone()));
+        }
+    }
+
+    fn scan_calls(&mut self, scan: u64) {
+        match &self.desk {
+            Some(desk) => self.asked.push(desk.scan_calls(scan)),
+            None => self.postponed.push(scan),
+        }
     }
 
     fn ask(&self, question: impl FnOnce(&Desk) -> Asked) {
@@ -296,10 +326,7 @@ impl Gateway {
                     self.request(key, turn, |desk| desk.remove_call(key, turn, revision));
                 }
                 Output::Read { key, turn } => self.request(key, turn, |desk| desk.read_call(key, turn)),
-                Output::Scan { scan } => match &self.desk {
-                    Some(desk) => self.asked.push(desk.scan_calls(scan)),
-                    None => self.postponed.push(scan),
-                },
+                Output::Scan { scan } => self.scan_calls(scan),
                 Output::Fetch(key) => self.say(key, |key| Said::Again { key }),
                 Output::Forget { key, confirm } => self.forget(key, confirm),
                 Output::Confirm(key) => {

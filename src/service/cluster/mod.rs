@@ -38,6 +38,7 @@ use crate::ids::SinkNumber;
 use crate::queue;
 use crate::queue::echo::Echo;
 use crate::record::{CallChange, Commit};
+use crate::sinks::jetstream::patience::Patience;
 
 /// Calls that are looked for and not yet taken by the thread, at most.
 const QUESTIONS_MAX: usize = 1_024;
@@ -198,6 +199,8 @@ fn gateway(parts: Parts<'_>, echo: Echo, answer: oneshot::Sender<Compared>) -> (
         echo,
         sinks,
         desk: None,
+        patience: Patience::default(),
+        is_stored: true,
         asked: FuturesUnordered::new(),
         is_scanning: false,
         scans: 0,

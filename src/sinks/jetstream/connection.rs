@@ -18,9 +18,10 @@ use async_nats::{ConnectError, ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::patience::Patience;
 use super::verdict::{self, NOBODY, Verdict};
 use super::{Access, covers};
-use crate::clock::{self, Instant};
+use crate::clock;
 use crate::sinks::attempt::{Answer, Fate};
 use crate::sinks::event::Alarm;
 
@@ -31,9 +32,6 @@ const LEADERLESS_PAUSE: Duration = Duration::from_millis(250);
 /// 2 047 the client would block.
 pub(crate) const WINDOW_MAX: u64 = 1_024;
 
-/// How long a server may store nothing before another one is tried: longer than a cluster takes to have a leader again.
-pub(crate) const FRUITLESS_MAX: Duration = Duration::from_secs(10);
-
 /// The way to the servers, for the messages of one stream.
 pub(crate) struct Publisher {
     sink: String,
@@ -42,10 +40,7 @@ pub(crate) struct Publisher {
     /// What to do when the stream is not there.
     missing: &'static str,
     open: Option<Open>,
-    /// Since when nothing has been stored.
-    fruitless: Option<Instant>,
-    /// How many servers were left for that: the next one in the list is tried first then.
-    left: usize,
+    patience: Patience,
     alarm: Alarm,
 }
 
@@ -111,7 +106,7 @@ impl Publisher {
     /// For the messages of a sink to a stream; `missing` says what to do when the stream is not there.
     pub fn new(sink: &str, access: Access, stream: &str, missing: &'static str) -> Self {
         let (sink, stream) = (sink.to_owned(), stream.to_owned());
-        Self { sink, access, stream, missing, open: None, fruitless: None, left: 0, alarm: Alarm::default() }
+        Self { sink, access, stream, missing, open: None, patience: Patience::default(), alarm: Alarm::default() }
     }
 
     /// The servers and the stream, for status and log.
@@ -139,11 +134,7 @@ impl Publisher {
         let options = access.options(&self.sink).map_err(|error| Answer::Misfit { reason: error.to_string() })?;
         // A connection that broke is not ours any more.
         let options = options.max_reconnects(access.servers.len()).event_callback(callback);
-        let (mut servers, options) = match self.left {
-            0 => (access.servers.clone(), options),
-            _ => (access.servers.clone(), options.retain_servers_order()),
-        };
-        servers.rotate_left(self.left % access.servers.len().max(1));
+        let (servers, options) = self.patience.order(access, options);
         let client = options.connect(&servers).await.map_err(|error| unconnected(&error, access.timeout))?;
         let context = jetstream::new(client);
         self.open = Some(Open { context: context.clone(), news, tell: ours });
@@ -162,8 +153,7 @@ impl Publisher {
         }
     }
 
-    /// Delivers the messages of a batch of so many records. A server that has stored nothing for [`FRUITLESS_MAX`] is left: it
-    /// may be cut off from the others, which a client does not see.
+    /// Delivers the messages of a batch of so many records. A server that has stored nothing for too long is left.
     pub async fn deliver(&mut self, records: usize, messages: Vec<Outgoing>) -> Answer {
         let begin = clock::mono();
         let answer = self.publish_all(records, messages).await;
@@ -173,10 +163,9 @@ impl Publisher {
             _ => false,
         };
         if is_stored {
-            self.fruitless = None;
-        } else if clock::mono().since(*self.fruitless.get_or_insert(begin)) >= FRUITLESS_MAX {
+            self.patience.renew();
+        } else if self.patience.has_ended(begin, clock::mono()) {
             self.abandon();
-            (self.fruitless, self.left) = (None, self.left + 1);
         }
         answer
     }

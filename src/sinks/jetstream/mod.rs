@@ -1,10 +1,11 @@
 //! What all that publish to a stream of JetStream share: how the servers know us, a connection to them, and what became of
 //! a message.
 //!
-//! [`connection`] connects, publishes and asks for the stream, [`verdict`] says what an error means, [`place`] whether a
-//! stream takes a subject.
+//! [`connection`] connects, publishes and asks for the stream, [`patience`] says which server is tried, [`verdict`] what an
+//! error means, [`place`] whether a stream takes a subject.
 
 pub(crate) mod connection;
+pub(crate) mod patience;
 mod place;
 mod verdict;
 
