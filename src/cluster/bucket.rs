@@ -1,8 +1,10 @@
 //! A bucket of the cluster: values by key, each with a revision that rises.
 //!
-//! Reads are answered by the leader, for the answers of others may be stale (the buckets are made without direct gets).
+//! Reads are answered by the leader, for the answers of others may be stale (the buckets are made without direct gets); a
+//! [scan](Store::scan), which any server may answer, goes on until that one has stored what the leader had at its begin.
 //! Writes name the revision that they replace.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -172,11 +174,35 @@ impl Store {
         timeout(ANSWER_WAIT, listed).await.map_err(|_| self.unread("no answer in time"))?
     }
 
-    /// All values whose keys the pattern `keys` fits, in the order in which they were written last.
+    /// All values whose keys the pattern `keys` fits, which ends in `>`, in the order in which they were written last: what
+    /// the leader had when the scan began, or something later.
+    ///
+    /// It is read from whichever server the scan is given to, which may still be catching up with the leader: what it has not
+    /// stored yet it does not give, and does not say so. So a mark is written first, and all is there when the mark has
+    /// come, or anything later, for a server stores in order. The mark is removed again.
+    ///
+    /// Two things are left to the caller. A value that is replaced while the scan runs may be missing, for the new one may
+    /// come after the mark. And a value may have been removed at the leader, or replaced, since it was read. Whoever acts on
+    /// one writes on condition of its revision.
     ///
     /// # Errors
-    /// Nobody answers, or stops in the middle.
+    /// Nobody answers, or stops in the middle, or the server that answers lags too far behind: another try may be given to
+    /// another one.
     pub async fn scan(&self, keys: &str) -> Result<Vec<(String, Value)>, ReadError> {
+        let mark = format!("{}{SCANNED}", keys.trim_end_matches('>'));
+        let marked = self.put(&mark, Vec::new()).await.map_err(|error| self.unread(error))?;
+        let found = self.scan_to(keys, marked).await;
+        // Of several scans at once the last one removes it; left behind, it is the next one's.
+        let _removed = self.remove_exactly(&mark, marked).await;
+        let mut found = found?;
+        found.remove(&mark);
+        let mut values: Vec<_> = found.into_iter().collect();
+        values.sort_unstable_by_key(|(_, value)| value.revision);
+        Ok(values)
+    }
+
+    /// Values by key, up to that revision at least.
+    async fn scan_to(&self, keys: &str, last: u64) -> Result<HashMap<String, Value>, ReadError> {
         let config = pull::Config {
             filter_subject: self.bucket.subject(keys),
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -188,26 +214,30 @@ impl Store {
         };
         let made = timeout(ANSWER_WAIT, self.stream.create_consumer(config)).await;
         let consumer = made.map_err(|_| self.unread("no answer in time"))?.map_err(|error| self.unread(error))?;
-        let mut left = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
-        let mut values = Vec::new();
-        while left > 0 {
-            let batch = consumer.fetch().max_messages(left.min(SCANNED_AT_ONCE)).messages().await;
+        let (mut values, mut read, mut idle) = (HashMap::new(), 0, 0);
+        while read < last {
+            if idle >= LAGS_MAX {
+                return Err(self.unread("the server that was to read it lags behind the others"));
+            }
+            // A server that catches up tells no reader of what it stores: it is asked again and again.
+            let batch = consumer.batch().max_messages(SCANNED_AT_ONCE).expires(LAG).messages().await;
             let mut batch = batch.map_err(|error| self.unread(error))?;
-            let before = left;
+            idle += 1;
             while let Some(message) =
                 timeout(ANSWER_WAIT, batch.next()).await.map_err(|_| self.unread("it stopped in the middle"))?
             {
                 let message = message.map_err(|error| self.unread(error))?;
-                let revision = message.info().map_err(|error| self.unread(error))?.stream_sequence;
-                left -= 1;
-                let is_gone = message.headers.as_ref().is_some_and(is_removal);
-                if let Some(key) = self.bucket.key(&message.subject).filter(|_| !is_gone) {
-                    values.push((key.to_owned(), Value { bytes: message.payload.clone(), revision }));
+                read = message.info().map_err(|error| self.unread(error))?.stream_sequence;
+                idle = 0;
+                let Some(key) = self.bucket.key(&message.subject) else { continue };
+                if message.headers.as_ref().is_some_and(is_removal) {
+                    values.remove(key);
+                } else {
+                    values.insert(key.to_owned(), Value { bytes: message.payload.clone(), revision: read });
                 }
-            }
-            if left == before {
-                // What was there has been replaced since, and is behind what was asked for.
-                break;
+                if read >= last {
+                    break;
+                }
             }
         }
         Ok(values)
@@ -221,8 +251,15 @@ const PURGE: &str = "PURGE";
 /// How long the server keeps a scan that nobody goes on with.
 const ABANDONED_AFTER: Duration = Duration::from_secs(10);
 
+/// Last part of the key of the mark up to which a scan reads.
+const SCANNED: &str = "scanned";
+
 /// Values asked for at once.
 const SCANNED_AT_ONCE: usize = 256;
+
+/// How long a server has for some of them, and how often in a row it may have none before the scan is given up.
+const LAG: Duration = Duration::from_millis(250);
+const LAGS_MAX: u32 = 8;
 
 fn is_removal(headers: &HeaderMap) -> bool {
     headers.get(OPERATION).is_some_and(|operation| matches!(operation.as_str(), "DEL" | PURGE))

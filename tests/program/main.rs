@@ -30,6 +30,7 @@ mod import;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod lab;
+mod lagging;
 mod main_job;
 mod manual;
 mod members;
