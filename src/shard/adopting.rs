@@ -64,12 +64,21 @@ pub enum Held {
     Full,
 }
 
+/// A request that is held.
+#[derive(Debug)]
+struct Waiting {
+    key: RequestKey,
+    peer: Peer,
+    message: Message,
+    arrived: Now,
+}
+
 /// Requests whose call is looked up.
 #[derive(Debug)]
 struct Asked {
     /// The names that the call may have, and whether one is still looked up.
     names: [(Key, bool); 2],
-    requests: Vec<(RequestKey, Peer, Message)>,
+    requests: Vec<Waiting>,
     until: Instant,
 }
 
@@ -96,14 +105,15 @@ impl Adopting {
     }
 
     /// Holds a request that nobody asks about yet; whether it is to be asked.
-    fn hold(&mut self, now: Instant, names: [Key; 2], request: (RequestKey, Peer, Message)) -> bool {
+    fn hold(&mut self, names: [Key; 2], request: Waiting) -> bool {
         self.held += 1;
         if let Some(asked) = self.of(names[0]) {
             asked.requests.push(request);
             return false;
         }
         let names = names.map(|key| (key, true));
-        self.asked.push(Asked { names, requests: vec![request], until: now + HELD_FOR });
+        let until = request.arrived.mono + HELD_FOR;
+        self.asked.push(Asked { names, requests: vec![request], until });
         true
     }
 
@@ -112,11 +122,11 @@ impl Adopting {
     }
 
     fn is_held(&self, request: RequestKey) -> bool {
-        self.asked.iter().flat_map(|asked| &asked.requests).any(|(key, ..)| *key == request)
+        self.asked.iter().flat_map(|asked| &asked.requests).any(|own| own.key == request)
     }
 
     /// A name leads to a call, or to none; gives what has waited for that and has nothing more to wait for.
-    fn take(&mut self, name: Key, is_found: bool) -> Vec<(RequestKey, Peer, Message)> {
+    fn take(&mut self, name: Key, is_found: bool) -> Vec<Waiting> {
         let is_its = |asked: &Asked| asked.names.iter().any(|(key, _)| *key == name);
         let Some(place) = self.asked.iter().position(is_its) else { return Vec::new() };
         let names = &mut self.asked[place].names;
@@ -127,11 +137,11 @@ impl Adopting {
         self.remove(place)
     }
 
-    fn pop_late(&mut self, now: Instant) -> Vec<(RequestKey, Peer, Message)> {
+    fn pop_late(&mut self, now: Instant) -> Vec<Waiting> {
         if self.deadline().is_some_and(|until| until <= now) { self.remove(0) } else { Vec::new() }
     }
 
-    fn remove(&mut self, place: usize) -> Vec<(RequestKey, Peer, Message)> {
+    fn remove(&mut self, place: usize) -> Vec<Waiting> {
         let requests = self.asked.remove(place).requests;
         self.held -= requests.len();
         requests
@@ -168,7 +178,7 @@ impl Shard {
         }
         let names: Vec<Key> = Key::candidates(&message).map(|(key, _)| key).collect();
         let [one, other] = names[..] else { return Some(message) };
-        if self.adopting.hold(now.mono, [one, other], (request, peer, message)) {
+        if self.adopting.hold([one, other], Waiting { key: request, peer, message, arrived: now }) {
             out.push(Output::Adopt { names: [one, other] });
         }
         None
@@ -214,10 +224,10 @@ impl Shard {
         }
     }
 
-    fn go_on_with(&mut self, now: Now, requests: Vec<(RequestKey, Peer, Message)>, how: Held, out: &mut Vec<Output>) {
-        for (_, peer, message) in requests {
+    fn go_on_with(&mut self, now: Now, requests: Vec<Waiting>, how: Held, out: &mut Vec<Output>) {
+        for Waiting { peer, message, arrived, .. } in requests {
             out.push(Output::Count(Count::RequestHeld(how)));
-            self.step(now, stack::Input::Received { peer, message: Ok(message) }, out);
+            self.step(now, stack::Input::Held { peer, message, arrived }, out);
         }
     }
 

@@ -34,6 +34,20 @@ fn a_request_of_a_call_that_another_gateway_had_waits_until_the_call_is_here() {
              recorded stop 200 bob caller bye 60s",
         ),
         (
+            "it ends when the BYE came, not when that went on",
+            "an answered call
+             another gateway
+             after 10 s
+             alice sends BYE
+             after 1500 ms
+             cluster gives the call
+             bob gets BYE
+             bob sends 200
+             disk writes
+             alice gets 200
+             recorded stop 200 bob caller bye 10s",
+        ),
+        (
             "the callee's BYE, sent again meanwhile, goes on once",
             "an answered call
              another gateway

@@ -19,11 +19,11 @@ use crate::sip::transaction::Reliability;
 use crate::sip::transaction::key::RequestKey;
 
 impl Stack {
-    /// Takes a message that came in.
+    /// Takes a message that came in, from there and then.
     pub(super) fn received(
         &mut self,
         now: Now,
-        peer: Peer,
+        (peer, arrived): (Peer, Now),
         message: Result<Message, Malformed>,
         dialogs: &dyn Dialogs,
         out: &mut Vec<Output>,
@@ -42,7 +42,7 @@ impl Stack {
                 let key = self.wire.hashes().request_key(&message, Meant::Itself);
                 match self.tables.find(&key) {
                     Some(server) => self.repeated(now, server, out),
-                    None => self.received_new(now, peer, message, key, dialogs, out),
+                    None => self.received_new(now, (peer, arrived), message, key, dialogs, out),
                 }
             }
         }
@@ -63,7 +63,7 @@ impl Stack {
     fn received_new(
         &mut self,
         now: Now,
-        peer: Peer,
+        (peer, arrived): (Peer, Now),
         message: Rc<Message>,
         key: RequestKey,
         dialogs: &dyn Dialogs,
@@ -90,7 +90,7 @@ impl Stack {
         let responses_to = self.wire.reply_to(peer, &message);
         let invite = (message.method() == Method::Invite && !in_dialog).then_some(());
         let bye = inside.filter(|_| message.method() == Method::Bye);
-        let view = standing.view(message, peer, now, self.wire.hashes().tagger());
+        let view = standing.view(message, peer, arrived, self.wire.hashes().tagger());
         let reliability = self.wire.reliability(peer.listener);
         let mut server = Server::new(view, key, responses_to, now.mono, &self.settings, reliability);
         server.origin = origin;

@@ -196,7 +196,8 @@ impl Stack {
     pub fn handle(&mut self, now: Now, input: Input, dialogs: &dyn Dialogs, out: &mut Vec<Output>) {
         self.wire.set_time(now.wall);
         match input {
-            Input::Received { peer, message } => self.received(now, peer, message, dialogs, out),
+            Input::Received { peer, message } => self.received(now, (peer, now), message, dialogs, out),
+            Input::Held { peer, message, arrived } => self.received(now, (peer, arrived), Ok(message), dialogs, out),
             Input::Decide { transaction, treatment } => match Key::from_u64(transaction.0) {
                 Some(id) => self.decide(now, id, treatment, out),
                 None => out.push(Output::Ignored { why: Ignored::Outdated }),

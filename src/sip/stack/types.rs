@@ -267,6 +267,15 @@ pub enum Input {
         /// The message, or why it is none; what could be read of it still gets its response.
         message: Result<Message, Malformed>,
     },
+    /// A message that came in some time ago goes on.
+    Held {
+        /// From where, and through which listener.
+        peer: Peer,
+        /// The message.
+        message: Message,
+        /// When it came.
+        arrived: Now,
+    },
     /// What the policy makes of an [`Output::Request`].
     Decide {
         /// Which request.
