@@ -8,7 +8,7 @@ use super::{Made, Outcome, facts, fields};
 use crate::clock::{Now, Timestamp};
 use crate::ids::{CallHash, RecordId, RecordIds, SinkMask};
 use crate::record::codec::LEGS_MAX;
-use crate::record::{Fields, Kind, Record, Times};
+use crate::record::{Fields, Kind, Party, Record, Times};
 use crate::sip::message::{Message, Method};
 use crate::sip::stack::{Peer, RequestView};
 use crate::vars::{Arrival, Avps, Context, Leg, Parties, Template};
@@ -86,17 +86,12 @@ impl Maker {
         if to_tag.is_empty() {
             to_tag = request.to_tag();
         }
+        let created = session.map_or_else(|| begun(transaction), |session| session.created.wall);
+        let unnamed = || names(transaction, (from_tag, to_tag), created);
+        let (name, multi) = session.map_or_else(unnamed, |session| (session.name, session.multi));
         if transaction.parties == Parties::Exchanged {
             std::mem::swap(&mut from_tag, &mut to_tag);
         }
-        let created = session.map_or(transaction.view.arrived.wall, |session| session.created.wall);
-        let (name, multi) = match session {
-            Some(session) => (session.name, session.multi),
-            None => (
-                session::name(request.call_id(), from_tag, to_tag, created),
-                session::multi_name(request.call_id(), from_tag),
-            ),
-        };
         let mut to_tag = to_tag.to_vec();
         if to_tag.is_empty() && response.is_local_final() {
             to_tag = transaction.view.local_tag().into_bytes();
@@ -223,6 +218,23 @@ impl Maker {
             transport: listener.map(|listener| listener.transport),
         }
     }
+}
+
+/// When a call began of which there is no session: its signed Route may tell, and then its session has the same name
+/// everywhere.
+fn begun(transaction: &Transaction) -> Timestamp {
+    let told = transaction.view.begun.filter(|_| transaction.view.direction.is_some());
+    told.unwrap_or(transaction.view.arrived.wall)
+}
+
+/// The names of a session, and of the whole call, that is not here. The tags are those of the request.
+fn names(transaction: &Transaction, (from, to): (&[u8], &[u8]), created: Timestamp) -> (u128, u128) {
+    let call_id = transaction.request().call_id();
+    let (caller, callee) = match transaction.sender {
+        Party::Callee => (to, from),
+        Party::Caller | Party::Gateway => (from, to),
+    };
+    (session::name(call_id, caller, callee, created), session::multi_name(call_id, caller))
 }
 
 /// What makes legs of a policy.

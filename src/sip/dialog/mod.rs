@@ -13,6 +13,9 @@
 //!
 //! A policy may have a [`Word`] of its own carried, as `;tw=WORD`; `CHECK` is over that too.
 //!
+//! `;tb=BEGUNCHECK` says when the INVITE came that began the call, in microseconds, with a check of its own: releases before
+//! pass it over. By that a gateway that does not have the call knows the name of its session.
+//!
 //! There are two keys, so that one can be replaced: what the last one has signed stays good until its hour. Values without
 //! an hour were made by releases before; they are good for a while after the upgrade.
 
@@ -37,6 +40,10 @@ const CHECK_DIGITS: u32 = 16;
 const WORD_DIGITS: u32 = 8;
 /// Hexadecimal digits of the check of a host: too many to be guessed by asking.
 const HOME_DIGITS: u32 = 12;
+/// Hexadecimal digits of the instant at which a call began, in microseconds since 1970: enough until 2112.
+const BEGUN_DIGITS: u32 = 13;
+/// Hexadecimal digits of the check of that: who guesses it has a session of another name, and no more.
+const BEGUN_CHECK_DIGITS: u32 = 8;
 /// Octets of a From tag beyond which the `ftag` parameter is left out.
 const FTAG_BYTES_MAX: usize = 64;
 
@@ -121,6 +128,19 @@ pub struct Homes<'a> {
     pub downstream: Option<&'a [u8]>,
 }
 
+/// What a Record-Route value carries beside whose call it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Carried<'a> {
+    /// Where its requests go.
+    pub homes: Homes<'a>,
+    /// How long the value is good.
+    pub good_for: Duration,
+    /// The policy's word.
+    pub word: Word,
+    /// When the INVITE came, of a call.
+    pub begun: Option<Timestamp>,
+}
+
 /// Makes and checks the signed parameters of our Record-Route values.
 #[derive(Clone, Debug)]
 pub struct Signer {
@@ -195,14 +215,28 @@ impl Signer {
         out.try_into().unwrap_or([b'0'; HOME_DIGITS as usize])
     }
 
-    /// Appends the Record-Route value of `request` for one listener, host and port as text, and transport. It is good for
-    /// that long, and carries a word.
+    /// When the call began, by a Route value of it that comes from `direction`'s start; `None` when the value does not say so.
+    #[must_use]
+    pub fn begun(&self, direction: Direction, route: &Uri<'_>, request: &Message) -> Option<Timestamp> {
+        let (digits, check) = route.param(b"tb")?.split_at_checked(BEGUN_DIGITS as usize)?;
+        let begun = Timestamp(i64::try_from(hex(digits)?).ok()?);
+        let tag = match direction {
+            Direction::Upstream => request.to_tag(),
+            Direction::Downstream => request.from_tag(),
+        };
+        self.keys
+            .all(self.now_s)
+            .any(|key| is_hex(begun_check(key, begun, (request.call_id(), tag)), BEGUN_CHECK_DIGITS, check))
+            .then_some(begun)
+    }
+
+    /// Appends the Record-Route value of `request` for one listener, host and port as text, and transport.
     pub fn print(
         &self,
         (place, by): (&[u8], Transport),
         pairing: Pairing,
         request: &Message,
-        (homes, good_for, word): (Homes<'_>, Duration, Word),
+        Carried { homes, good_for, word, begun }: Carried<'_>,
         out: &mut Vec<u8>,
     ) {
         let key = &self.keys.current;
@@ -227,6 +261,11 @@ impl Signer {
             push_hex(u64::from(word.0), WORD_DIGITS, out);
         }
         let of_call = (request.call_id(), tag);
+        if let Some((begun, micros)) = begun.and_then(|begun| Some((begun, u64::try_from(begun.0).ok()?))) {
+            out.extend_from_slice(b";tb=");
+            push_hex(micros, BEGUN_DIGITS, out);
+            push_hex(begun_check(key, begun, of_call), BEGUN_CHECK_DIGITS, out);
+        }
         for (name, direction, host) in
             [(&b";tu="[..], Direction::Upstream, homes.upstream), (b";td=", Direction::Downstream, homes.downstream)]
         {
@@ -283,6 +322,18 @@ fn check(key: &[u8; 16], (until, word): (Option<u64>, Word), call_id: &[u8], tag
     // Octets in a set order: the check outlives the process and the release that made it.
     hasher.write(&(call_id.len() as u64).to_le_bytes());
     hasher.write(tag);
+    hasher.finish()
+}
+
+/// The check of the instant at which a call began. `tag` is the caller's.
+fn begun_check(key: &[u8; 16], begun: Timestamp, (call_id, tag): (&[u8], &[u8])) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(key);
+    hasher.write(b"b");
+    hasher.write(&begun.0.to_le_bytes());
+    for text in [call_id, tag] {
+        hasher.write(text);
+        hasher.write(&(text.len() as u64).to_le_bytes());
+    }
     hasher.finish()
 }
 
@@ -348,7 +399,7 @@ mod tests {
             (place, Transport::Tcp),
             Pairing::Single,
             request,
-            (homes, good, Word::NONE),
+            Carried { homes, good_for: good, ..Carried::default() },
             &mut out,
         );
         String::from_utf8(out).expect("text")
@@ -465,7 +516,7 @@ mod tests {
     fn a_word_comes_back_as_it_went_out_or_the_value_is_not_ours() {
         let (own, later) = (request("c", ";tag=a", ""), request("c", ";tag=a", ";tag=b"));
         let mut out = Vec::new();
-        let good = (Homes::default(), Duration::from_secs(DAY), Word(0xbeef));
+        let good = Carried { good_for: Duration::from_secs(DAY), word: Word(0xbeef), ..Carried::default() };
         let place: &[u8] = b"192.0.2.1:5060";
         signer(keys(7, None), NOON).print((place, Transport::Udp), Pairing::Single, &own, good, &mut out);
         let value = String::from_utf8(out).expect("text");
@@ -484,6 +535,32 @@ mod tests {
                 .zip(uri.param(b"tg"))
                 .and_then(|(word, check)| signer(keys(7, None), NOON).direction((check, word), &later).map(|_| word));
             assert_eq!(read, want, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_value_says_when_its_call_began_and_nobody_else_can() {
+        let (own, place): (_, &[u8]) = (request("c", ";tag=a", ""), b"192.0.2.1:5060");
+        let begun = Timestamp(1_700_481_600_123_456);
+        let mut out = Vec::new();
+        let carried = Carried { good_for: Duration::from_secs(DAY), begun: Some(begun), ..Carried::default() };
+        signer(keys(7, None), NOON).print((place, Transport::Udp), Pairing::Single, &own, carried, &mut out);
+        let value = String::from_utf8(out).expect("text");
+        assert!(value.contains(";tb=60a9439b8f240"), "{value}");
+        let (down, up) = (request("c", ";tag=a", ";tag=b"), request("c", ";tag=b", ";tag=a"));
+        for (name, value, later, key, want) in [
+            ("to the callee's side", value.clone(), &down, 7, Some(begun)),
+            ("and the caller's", value.clone(), &up, 7, Some(begun)),
+            ("another call", value.clone(), &request("d", ";tag=a", ";tag=b"), 7, None),
+            ("another key", value.clone(), &down, 8, None),
+            ("another instant", value.replace("tb=60a9439b8f240", "tb=60a9439b8f241"), &down, 7, None),
+            ("none", self::value(&own, 7), &down, 7, None),
+            ("too short", value.replace("tb=60a9439b8f240", "tb=60a9"), &down, 7, None),
+        ] {
+            let uri = Uri::parse(value.trim_matches(['<', '>']).as_bytes()).expect("a URI");
+            let direction =
+                if std::ptr::eq(later, &raw const up) { Direction::Upstream } else { Direction::Downstream };
+            assert_eq!(signer(keys(key, None), NOON).begun(direction, &uri, later), want, "{name}: {value}");
         }
     }
 }

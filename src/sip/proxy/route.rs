@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::clock::Timestamp;
 use crate::sip::dialog::{Direction, Known, Signer, Word};
 use crate::sip::message::{Elements, Message, Name, NameAddr, Scheme, Uri};
 use crate::sip::stack::{Hop, Listener, Transport};
@@ -33,6 +34,8 @@ pub struct Routing {
     pub direction: Option<Direction>,
     /// What a policy has put into that value.
     pub word: Word,
+    /// When the call began, by that value.
+    pub begun: Option<Timestamp>,
     /// The transport of the side the request leaves to, by the last Route value of ours; `None` for UDP and without one.
     pub side: Option<Transport>,
     /// The Route values that stand in place of all received, joined by commas, when the request was led back to the
@@ -53,10 +56,10 @@ impl Routing {
         Elements::of(restored).chain(request.values(Name::Route).skip(self.own_routes.into()).take(left))
     }
 
-    /// Takes what a value of ours says; the first that says something counts.
-    fn signed_by(&mut self, signed: Option<(Direction, Word)>) {
+    /// Takes what a value of ours says; the first that says something counts. `begun` reads when the call began.
+    fn signed_by(&mut self, signed: Option<(Direction, Word)>, begun: impl FnOnce(Direction) -> Option<Timestamp>) {
         if let (None, Some((direction, word))) = (self.direction, signed) {
-            (self.direction, self.word) = (Some(direction), word);
+            (self.direction, self.word, self.begun) = (Some(direction), word, begun(direction));
         }
     }
 
@@ -155,7 +158,7 @@ impl Own<'_> {
                 routing.side = stream_named_by(&uri);
                 let last = request.values(Name::Route).last().and_then(NameAddr::parse);
                 routing.repaired_uri = last.map(|last| Bytes::copy_from_slice(last.uri));
-                routing.signed_by(signed);
+                routing.signed_by(signed, |direction| self.signer.begun(direction, &uri, request));
                 values -= usize::from(routing.repaired_uri.is_some());
             }
         }
@@ -165,7 +168,7 @@ impl Own<'_> {
             if signed.is_none() && !self.is_own(&uri) {
                 break;
             }
-            routing.signed_by(signed);
+            routing.signed_by(signed, |direction| self.signer.begun(direction, &uri, request));
             routing.side = stream_named_by(&uri);
             routing.own_routes = routing.own_routes.saturating_add(1);
         }

@@ -275,6 +275,7 @@ impl Stack {
             repaired_uri: view.repaired_uri.clone(),
             direction: view.direction,
             word: view.word,
+            begun: view.begun,
             side: view.side,
             restored: match &view.way {
                 Way::Dialog(routes) => Some(routes.clone()),

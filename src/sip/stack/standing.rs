@@ -40,7 +40,7 @@ impl Standing {
     /// The request as the driver is shown it.
     pub(super) fn view(self, message: Rc<Message>, peer: Peer, arrived: Now, tagger: Tagger) -> RequestView {
         let Self { routing, course, way } = self;
-        let Routing { own_routes, repaired_uri, direction, word, side, restored: _ } = routing;
+        let Routing { own_routes, repaired_uri, direction, word, begun, side, restored: _ } = routing;
         let in_dialog = !message.to_tag().is_empty();
         let direction = direction.filter(|_| in_dialog);
         let tagger = Some(tagger);
@@ -51,6 +51,7 @@ impl Standing {
             in_dialog,
             direction,
             word,
+            begun,
             course,
             repaired_uri,
             own_routes,

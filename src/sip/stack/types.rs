@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Tagger;
 use super::event::Event;
 use super::next::NextOn;
-use crate::clock::Now;
+use crate::clock::{Now, Timestamp};
 use crate::sip::dialog::{Course, Direction, Word};
 use crate::sip::message::{Malformed, Message, Name};
 
@@ -448,6 +448,8 @@ pub struct RequestView {
     pub direction: Option<Direction>,
     /// What the policy has put into that parameter when the dialog was made; see [`Edits::word`].
     pub word: Word,
+    /// When the call began, by that parameter; `None` where it does not say so, or there is none.
+    pub begun: Option<Timestamp>,
     /// Whether it goes where its dialog goes.
     pub course: Course,
     /// The Request-URI after strict-route repair (RFC 3261 §16.4); `None` when it is the one received.
@@ -481,6 +483,7 @@ impl RequestView {
             arrived,
             direction: None,
             word: Word::NONE,
+            begun: None,
             course: Course::Outside,
             repaired_uri: None,
             own_routes: 0,

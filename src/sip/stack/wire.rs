@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::tables::Progress;
 use super::types::{Destination, Edits, Hop, Listener, ListenerId, Peer, RequestView, Transport, Way};
 use crate::clock::Timestamp;
-use crate::sip::dialog::{Homes, Pairing, RouteKeys, Signer, Word};
+use crate::sip::dialog::{Carried, Homes, Pairing, RouteKeys, Signer, Word};
 use crate::sip::message::{self, Elements, Message, Method, Name, NameAddr, RequestEdits};
 use crate::sip::proxy::{self, Own, Refusal};
 use crate::sip::transaction::Reliability;
@@ -307,17 +307,18 @@ impl Wire {
         let way_back = proxy::way_back(&view.message).map(|hop| proxy::home_of(&hop));
         let onward = proxy::home_of(&Hop::Addr(receiver));
         let homes = Homes { upstream: way_back.as_deref(), downstream: Some(&onward) };
-        let good_for = match view.message.method() {
-            Method::Invite => self.settings.call_good_for,
-            _ => self.settings.dialog_good_for,
+        let (good_for, begun) = match view.message.method() {
+            Method::Invite => (self.settings.call_good_for, Some(view.arrived.wall)),
+            _ => (self.settings.dialog_good_for, None),
         };
         let sides: &[ListenerId] = if from == to { &[to] } else { &[to, from] };
         for side in sides {
             let (Some(own), Some(place)) = (self.listener(*side), self.places.get(usize::from(side.0))) else {
                 continue;
             };
-            let mut value = Vec::with_capacity(160);
-            self.signer.print((place, own.transport), pairing, &view.message, (homes, good_for, word), &mut value);
+            let mut value = Vec::with_capacity(192);
+            let carried = Carried { homes, good_for, word, begun };
+            self.signer.print((place, own.transport), pairing, &view.message, carried, &mut value);
             if own.transport == Transport::Tls && proxy::is_sips(sent_uri) {
                 secure(&mut value);
             }
