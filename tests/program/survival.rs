@@ -267,3 +267,4 @@ fn a_second_gateway_of_one_name_ends_and_says_why() {
     assert!(cluster.log("a").contains("the cluster has taken this gateway in"));
     assert_eq!(cluster.calls("a"), 0, "the first one goes on");
 }
+    wait_for("the first one has the name", || cluster.log("a").contains("has taken this gateway in").then_some(()));
