@@ -10,7 +10,7 @@ use crate::ids::SinkNumber;
 use crate::record::{CallChange, Fields, Kind, Record};
 use crate::sip::message::Message;
 
-/// Whether what the queue keeps of a call says that it has ended.
+/// Whether what the queue keeps of a call says that it has ended, whether that is recorded yet or not.
 #[must_use]
 pub fn has_ended(value: &[u8]) -> bool {
     stored::is_ended(value)
@@ -19,7 +19,8 @@ pub fn has_ended(value: &[u8]) -> bool {
 impl Engine {
     /// Takes up a call that another gateway has kept in the octets `value`, and keeps it with the next commit; gives its
     /// fields. `sinks` says for each sink that the other numbers which one that is here; marks of others go. A call that
-    /// has ended here meanwhile stays so, and one that is here already is kept as it is.
+    /// has ended here meanwhile stays so, one whose [end has waited](super::stray) ends now, and one that is here already is
+    /// kept as it is.
     ///
     /// # Errors
     /// The octets were not written by this release or an older one.
@@ -31,6 +32,7 @@ impl Engine {
         sinks: &[(SinkNumber, SinkNumber)],
         out: &mut Outcome,
     ) -> Result<Option<Fields>, RestoreError> {
+        // An end that waits is told to no other gateway.
         let Stored::Live(mut session) = stored::decode(value)? else {
             out.calls.push(CallChange::Remove { key: key.to_bytes() });
             return Ok(None);
@@ -41,6 +43,9 @@ impl Engine {
         }
         session.marks = session.marks.translated(sinks);
         self.take_up(now, key, session);
+        if self.end_adopted(now, key, out) {
+            return Ok(None);
+        }
         self.keep_again(now, key, out);
         Ok(self.calls.get(key).map(Session::fields))
     }
@@ -61,7 +66,10 @@ impl Engine {
                 let until = now.after(until.since(now.mono)).wall;
                 CallChange::Put { key: key_bytes, value: stored::encode_ended(until) }
             }
-            (None, None) => CallChange::Remove { key: key_bytes },
+            (None, None) => match self.strays.get(key) {
+                Some(stray) => CallChange::Put { key: key_bytes, value: stored::encode_stray(stray) },
+                None => CallChange::Remove { key: key_bytes },
+            },
         });
     }
 
@@ -71,7 +79,7 @@ impl Engine {
     }
 
     /// A call has ended at another gateway: no BYE of it makes a Stop here.
-    pub fn ended_elsewhere(&mut self, now: Now, key: Key) {
+    pub(super) fn ended_elsewhere(&mut self, now: Now, key: Key) {
         if self.calls.get(key).is_none() && !self.calls.has_ended_in_records(key) {
             self.remember(key, now.mono + ENDED_KEPT, Storage::Memory, None);
         }

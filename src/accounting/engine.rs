@@ -14,6 +14,7 @@ use super::restore::Resent;
 use super::revival;
 use super::session::{Ending, Key, Session};
 use super::settings::Settings;
+use super::stray::Strays;
 use super::transaction::{LegValues, Response, Transaction, Withdrawn};
 use super::transactions::Transactions;
 use super::{Input, Outcome};
@@ -36,6 +37,7 @@ pub struct Engine {
     pub(super) transactions: Transactions,
     pub(super) outbox: Outbox,
     pub(super) resent: Resent,
+    pub(super) strays: Strays,
 }
 
 /// The dialogs of the calls in progress, as far as both ends have named a Contact.
@@ -57,6 +59,7 @@ impl Engine {
             transactions: Transactions::default(),
             outbox: Outbox::default(),
             resent: Resent::default(),
+            strays: Strays::default(),
         }
     }
 
@@ -106,12 +109,13 @@ impl Engine {
             self.calls.drain_later(now.mono, &mut out.calls);
         }
         self.resent.expire(now);
+        self.tick_strays(now, out);
     }
 
     /// When [`tick`](Self::tick) is due; `None`: never, as things stand.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.calls.deadline()
+        [self.calls.deadline(), self.strays.deadline()].into_iter().flatten().min()
     }
 
     /// An accounting server wants the interim records of a session `every` so often from now on (RFC 6733 §9.8.2), at

@@ -10,6 +10,7 @@ use super::finding::{Finding, Respondent, Way, finding};
 use super::flags::{self, is_success};
 use super::session::{Key, Session};
 use super::stored;
+use super::stray::Stray;
 use super::transaction::{Response, Transaction};
 use super::{Outcome, facts};
 use crate::clock::Now;
@@ -185,27 +186,27 @@ impl Engine {
         if !is_told || transaction.is_early || self.calls.find_ended(request).is_some() {
             return;
         }
-        let call = request.call();
-        let live = self.maker.modes().live(transaction.marks.accounting);
-        let cdr = self.maker.modes().cdr(transaction.marks.accounting);
+        let accounting = transaction.marks.accounting;
+        if self.maker.modes().live(accounting).is_empty() && self.maker.modes().cdr(accounting).is_empty() {
+            return;
+        }
+        // The signed Route says who sent it, and with that which of both names is the call's.
+        let key = Key::candidates(request).find(|(_, sender)| *sender == transaction.sender).map(|(key, _)| key);
+        let key = key.unwrap_or_else(|| Key::of_caller(request, request.to_tag()));
         let end = End { by: transaction.sender, cause: Cause::Bye };
-        for (kind, sinks) in [(Kind::Stop, live), (Kind::Cdr, cdr)] {
-            if sinks.is_empty() {
-                continue;
-            }
-            let mut record = self.maker.of_transaction(now, kind, transaction, response, None);
-            record.times.event = transaction.view.arrived.wall;
-            record.times.ended = Some(transaction.view.arrived.wall);
-            record.end = Some(end);
-            record.shortened |= facts::settled(&mut record.facts, end, record.code);
-            // As if its Start had been the record before it.
-            record.number = (kind == Kind::Stop).then_some(1);
-            out.push(record, call, sinks);
+        let at = transaction.view.arrived.wall;
+        let mut record = self.maker.of_transaction(now, Kind::Stop, transaction, response, None);
+        record.times.event = at;
+        record.times.ended = Some(at);
+        record.end = Some(end);
+        record.shortened |= facts::settled(&mut record.facts, end, record.code);
+        // As if its Start had been the record before it.
+        record.number = Some(1);
+        if self.may_be_elsewhere() {
+            return self.keep_stray(now, key, Stray { record, end, at, accounting }, out);
         }
-        if !live.is_empty() || !cdr.is_empty() {
-            let key = Key::of_caller(request, request.to_tag());
-            self.store_end(now, key, end, None, out);
-        }
+        self.push_stray(now, key, record, accounting, out);
+        self.store_end(now, key, end, None, out);
     }
 
     /// Adds a record of a session that goes on under its next number; the number after it is stored with the record, so

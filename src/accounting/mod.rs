@@ -30,7 +30,7 @@
 //!
 //! A session is one dialog: Call-ID, From tag, To tag. It is stored until it has ended and, as a mark without contents,
 //! for a while longer, so that a second BYE or one sent again after a crash makes no second Stop. A BYE of an unknown
-//! call makes a Stop without a session time, if it is marked; not so a BYE that comes while the call's INVITE has no
+//! call makes a Stop without a session time, if it is marked; in a cluster when no gateway has the call (`stray`). Not so a BYE that comes while the call's INVITE has no
 //! final response, for it ends an early dialog.
 //!
 //! A Stop that no BYE has made has the field `last_alive`: when the call was last known to go on, in RFC 3339. It was
@@ -61,6 +61,7 @@ mod revival;
 mod session;
 mod settings;
 mod stored;
+mod stray;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -81,6 +82,7 @@ pub use engine::Engine;
 pub use notice::{Notice, Noticed};
 pub use session::{Key, RestoreError};
 pub use settings::{BilledTo, FieldSource, FieldSources, Revival, Settings, SinkMode};
+pub use stray::Absence;
 pub use watch::{Outgoing, Pings, Purpose, Sign};
 
 /// What the engine is told: what the SIP machine saw, what the policy said, what a probe showed.

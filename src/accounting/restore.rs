@@ -64,6 +64,7 @@ impl Engine {
         let key = Key::from_bytes(key).ok_or(RestoreError::BadKey { length: key.len() })?;
         match stored::decode(value)? {
             Stored::Live(session) => self.take_up(now, key, session),
+            Stored::Stray(stray) => self.restore_stray(now, key, *stray),
             Stored::Ended(until) => {
                 // A clock set back meanwhile does not make it stay for ever.
                 let left = until.since(now.wall).min(self.maker.long_kept());

@@ -7,11 +7,12 @@ use super::alarms::Alarms;
 use super::doubt::Doubt;
 use super::ends::Ends;
 use super::session::{ALL_TEXTS, RestoreError, Session, TEXTS, Text, Texts};
+use super::stray::Stray;
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::SinkMask;
 use crate::policy::Marks;
 use crate::record::bytes::{Reader, Unreadable, put_number, put_text};
-use crate::record::{Cause, End, Facts, Party};
+use crate::record::{Cause, End, Facts, Party, codec};
 
 /// First octet of every stored call; what was stored under a lower one stays readable.
 pub(super) const VERSION: u8 = 2;
@@ -19,6 +20,7 @@ pub(super) const VERSION: u8 = 2;
 const OLD_VERSION: u8 = 1;
 const LIVE: u8 = 1;
 const ENDED: u8 = 2;
+const STRAY: u8 = 3;
 
 const ANSWERED: u8 = 1;
 const ACKNOWLEDGED: u8 = 1 << 1;
@@ -48,6 +50,8 @@ pub(super) enum Stored {
     Live(Box<Session>),
     /// It has ended; to be remembered until then.
     Ended(Timestamp),
+    /// It has ended, and its end waits to be recorded.
+    Stray(Box<Stray>),
 }
 
 /// The bytes of a call that has ended.
@@ -57,9 +61,27 @@ pub(super) fn encode_ended(until: Timestamp) -> Vec<u8> {
     out
 }
 
-/// Whether these are the bytes of a call that has ended.
+/// The bytes of an end that waits to be recorded.
+pub(super) fn encode_stray(stray: &Stray) -> Vec<u8> {
+    let mut out = vec![VERSION, STRAY, party_number(stray.end.by)];
+    out.extend_from_slice(&stray.at.0.to_le_bytes());
+    out.extend_from_slice(&stray.accounting.0.to_le_bytes());
+    out.extend_from_slice(&codec::encode(&stray.record));
+    out
+}
+
+fn read_stray(reader: &mut Reader<'_>) -> Result<Stray, Unreadable> {
+    let by = read_party(reader)?;
+    let at = read_instant(reader)?;
+    let accounting = SinkMask(u64::from_le_bytes(reader.array("mask")?));
+    let unreadable = reader.unreadable("record");
+    let record = codec::decode(reader.take(reader.left(), "record")?).map_err(|_| unreadable)?;
+    Ok(Stray { record, end: End { by, cause: Cause::Bye }, at, accounting })
+}
+
+/// Whether these are the bytes of a call that has ended, whether that is recorded yet or not.
 pub(super) fn is_ended(bytes: &[u8]) -> bool {
-    bytes.get(1) == Some(&ENDED)
+    matches!(bytes.get(1), Some(&(ENDED | STRAY)))
 }
 
 /// The bytes of a call in progress.
@@ -159,6 +181,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Stored, RestoreError> {
     let stored = match reader.octet("state")? {
         LIVE => Stored::Live(Box::new(read(version, &mut reader)?)),
         ENDED => Stored::Ended(Timestamp(i64::from_le_bytes(reader.array("instant")?))),
+        STRAY => Stored::Stray(Box::new(read_stray(&mut reader)?)),
         _ => return Err(Unreadable { what: "state", at: 1 }.into()),
     };
     if reader.left() > 0 {
@@ -248,21 +271,25 @@ fn read_ends(reader: &mut Reader<'_>, has_cseqs: bool, cseq: u32, alive: Timesta
 
 fn read_doubt(reader: &mut Reader<'_>) -> Result<Doubt, Unreadable> {
     let at = read_now(reader)?;
+    let by = read_party(reader)?;
     let unreadable = reader.unreadable("doubt");
-    let [by, cause, ask] = reader.array("doubt")?;
-    let party = |number| match number {
-        0 => Ok(Party::Caller),
-        1 => Ok(Party::Callee),
-        2 => Ok(Party::Gateway),
-        _ => Err(unreadable),
-    };
-    let cause = match cause {
+    let cause = match reader.octet("doubt")? {
         0 => Cause::FailedBye,
         1 => Cause::Unreachable,
         _ => return Err(unreadable),
     };
-    let end = End { by: party(by)?, cause };
-    Ok(Doubt { at, end, ask: party(ask)?, code: reader.number("code")?, bye: None })
+    let end = End { by, cause };
+    Ok(Doubt { at, end, ask: read_party(reader)?, code: reader.number("code")?, bye: None })
+}
+
+fn read_party(reader: &mut Reader<'_>) -> Result<Party, Unreadable> {
+    let unreadable = reader.unreadable("party");
+    match reader.octet("party")? {
+        0 => Ok(Party::Caller),
+        1 => Ok(Party::Callee),
+        2 => Ok(Party::Gateway),
+        _ => Err(unreadable),
+    }
 }
 
 fn read_instant(reader: &mut Reader<'_>) -> Result<Timestamp, Unreadable> {

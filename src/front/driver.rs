@@ -23,7 +23,7 @@ use super::metrics::Meters;
 use super::stream::{Arrived, Outgoing};
 use super::turned_away::{Dropped, Reason, ToldOnce, TurnedAway};
 use super::udp;
-use crate::accounting::{Key, Notice, Noticed};
+use crate::accounting::{Absence, Key, Notice, Noticed};
 use crate::clock::{self, Instant, Now};
 use crate::net::datagrams::{BATCH_DATAGRAMS, Batch};
 use crate::queue::{self, AppendFailed, Full, Producer};
@@ -487,7 +487,7 @@ impl Driver {
     fn ask_for(&self, names: [Key; 2]) {
         if self.adopter.as_ref().is_none_or(|adopter| adopter.try_send(names).is_err()) {
             for key in names {
-                let said = Said::NotAdopted { key, has_ended: false };
+                let said = Said::NotAdopted { key, why: Absence::Unsaid };
                 let _full = self.mailboxes[self.number].put(Mail::Said(said));
             }
         }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Count, Output, Shard};
-use crate::accounting::Key;
+use crate::accounting::{Absence, Key};
 use crate::clock::{Instant, Now};
 use crate::ids::SinkNumber;
 use crate::sip::message::{Malformed, Message};
@@ -34,8 +34,8 @@ pub enum Said {
     NotAdopted {
         /// Which.
         key: Key,
-        /// Whether it has ended.
-        has_ended: bool,
+        /// Why.
+        why: Absence,
     },
     /// Another has adopted it.
     Lost {
@@ -153,6 +153,7 @@ impl Shard {
     #[must_use]
     pub fn in_cluster(mut self) -> Self {
         self.adopting.turn_on();
+        self.engine.join_cluster();
         self
     }
 
@@ -186,6 +187,7 @@ impl Shard {
 
     /// The cluster has said something.
     pub(super) fn said(&mut self, now: Now, said: Said, out: &mut Vec<Output>) {
+        let before = self.pending.records.len();
         match said {
             Said::Adopted { key, value, sinks } => {
                 match self.engine.adopt(now, key, &value, &sinks, &mut self.pending) {
@@ -196,11 +198,9 @@ impl Shard {
                 let requests = self.adopting.take(key, true);
                 self.go_on_with(now, requests, Held::Adopted, out);
             }
-            Said::NotAdopted { key, has_ended } => {
-                if has_ended {
-                    self.engine.ended_elsewhere(now, key);
-                }
-                let requests = self.adopting.take(key, has_ended);
+            Said::NotAdopted { key, why } => {
+                self.engine.not_adopted(now, key, why, &mut self.pending);
+                let requests = self.adopting.take(key, why == Absence::Ended);
                 self.go_on_with(now, requests, Held::Unknown, out);
             }
             Said::Lost { key } => {
@@ -211,6 +211,13 @@ impl Shard {
             Said::Again { key } => self.engine.keep_again(now, key, &mut self.pending),
             Said::AllAgain => self.engine.keep_all_again(now),
         }
+        self.mention_from(now, before);
+    }
+
+    /// Has the calls looked for whose ends wait to be recorded.
+    pub(super) fn look_for_strays(&mut self, out: &mut Vec<Output>) {
+        let asks = self.engine.take_asks().into_iter();
+        out.extend(asks.map(|key| Output::Adopt { names: [key, key] }));
     }
 
     /// Requests that were held for too long go on.

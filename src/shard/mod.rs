@@ -281,6 +281,7 @@ impl Shard {
     /// Ends a turn: what is to be recorded of it leaves as one commit.
     pub fn flush(&mut self, now: Now, out: &mut Vec<Output>) {
         self.send_requests(now, out);
+        self.look_for_strays(out);
         out.extend(self.engine.take_notices().into_iter().map(Output::Notice));
         if self.pending.is_empty() {
             return;
@@ -424,6 +425,7 @@ impl Shard {
         let before = self.pending.records.len();
         self.engine.handle(now, fact, &mut self.pending);
         self.mention_from(now, before);
+        self.engine.take_kept().into_iter().for_each(|call| self.held.mention(call));
     }
 
     /// The calls of the records from there on have something to wait for.

@@ -256,9 +256,41 @@ fn a_call_that_moves_to_another_gateway_while_its_own_lives_is_ended_once() {
 }
 
 #[test]
+fn a_bye_that_comes_to_another_gateway_while_nats_is_away_makes_one_stop_of_its_instant() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut cluster) = Cluster::start(dir.path(), "") else { return };
+    let call = cluster.call("a", "astray");
+    let began = Instant::now();
+    cluster.wait_mirrored(1);
+    wait_for("the Start", || (cluster.of_kind(Kind::Start).len() == 1).then_some(()));
+    pass(Duration::from_secs(2));
+    cluster.nats.kill();
+    let hung_up = began.elapsed();
+    cluster.hang_up(&call, "b");
+    assert_eq!((cluster.calls("a"), cluster.calls("b")), (1, 0), "its own gateway knows nothing of that");
+    // What waits is on disk.
+    cluster.kill("b");
+    cluster.start_again("b");
+    pass(Duration::from_secs(3));
+    cluster.nats.start_again(None);
+    let stop = cluster.stop();
+    let start = &cluster.of_kind(Kind::Start)[0];
+    assert_eq!((stop.session.as_str(), stop.number), (start.session.as_str(), Some(1)));
+    let end = stop.end.unwrap();
+    assert_eq!((end.by, end.cause), (Party::Caller, Cause::Bye));
+    let lasted = stop.times.duration.unwrap();
+    assert!(lasted >= Duration::from_secs(2) && lasted <= hung_up + Duration::from_secs(1), "{lasted:?}, {hung_up:?}");
+    assert!(is_field(&stop, "ua", "alice's"), "{:?}", stop.fields);
+    wait_for("it is forgotten", || (cluster.calls("a") == 0).then_some(()));
+    pass(Duration::from_secs(2));
+    cluster.stop();
+}
+
+#[test]
 fn a_second_gateway_of_one_name_ends_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let Some(cluster) = Cluster::start(dir.path(), "") else { return };
+    wait_for("the first one has the name", || cluster.log("a").contains("has taken this gateway in").then_some(()));
     let ports: [u16; 2] = free_ports();
     let mut twin = cluster.gateway(&dir.path().join("other"), "a", ports, "");
     let status = twin.process.wait("the second one");
@@ -267,4 +299,3 @@ fn a_second_gateway_of_one_name_ends_and_says_why() {
     assert!(cluster.log("a").contains("the cluster has taken this gateway in"));
     assert_eq!(cluster.calls("a"), 0, "the first one goes on");
 }
-    wait_for("the first one has the name", || cluster.log("a").contains("has taken this gateway in").then_some(()));

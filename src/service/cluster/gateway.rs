@@ -19,7 +19,7 @@ use super::metrics::Meters;
 use super::shards::{RETRY, Shards};
 use super::words;
 use super::{Compared, End};
-use crate::accounting::{self, Key};
+use crate::accounting::{self, Absence, Key};
 use crate::clock::{self, Instant};
 use crate::cluster::Settings;
 use crate::cluster::bucket::{ReadError, Value};
@@ -341,8 +341,12 @@ impl Gateway {
                     self.say(key, |key| Said::Adopted { key, value, sinks });
                 }
                 Output::NotAdopted { key, why } => {
-                    let has_ended = why == Why::Ended;
-                    self.say(key, |key| Said::NotAdopted { key, has_ended });
+                    let why = match why {
+                        Why::Unknown => Absence::Unknown,
+                        Why::Ended => Absence::Ended,
+                        Why::Unreadable | Why::Unreachable => Absence::Unsaid,
+                    };
+                    self.say(key, |key| Said::NotAdopted { key, why });
                 }
                 Output::Tell { key, revision, to } => self.tell(&to, words::told(key, revision)),
                 Output::Yours { key, to } => self.tell(&to, words::yours(key)),

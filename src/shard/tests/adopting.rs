@@ -258,3 +258,111 @@ fn a_call_that_another_gateway_has_taken_is_forgotten_without_a_record() {
         ),
     ]);
 }
+
+/// A call of 60 s at whose end the cluster does not answer.
+const STRAY: &str = "an answered call
+                     after 30 s
+                     another gateway
+                     after 30 s
+                     alice sends BYE
+                     after 2 s
+                     cluster says nothing
+                     bob gets BYE
+                     after 100 ms
+                     bob sends 200
+                     alice gets nothing
+                     disk writes
+                     alice gets 200
+                     recorded nothing
+                     after 1 s
+                     alice repeats BYE
+                     alice gets 200";
+
+#[test]
+fn the_end_of_a_call_that_another_gateway_may_have_waits_until_the_cluster_says_whose_it_is() {
+    let waits = |then: &str| format!("{STRAY}\n{then}");
+    for (name, then) in [
+        (
+            "it comes here: one Stop, as of its BYE",
+            "after 600 s
+             cluster gives the call
+             disk writes
+             calls 0
+             recorded stop 200 bob caller bye 60s",
+        ),
+        (
+            "after a restart, too",
+            "restart in the cluster
+             after 5 s
+             cluster gives the call
+             disk writes
+             calls 0
+             recorded stop 200 bob caller bye 60s
+             restart in the cluster
+             alice repeats BYE
+             bob gets BYE
+             bob sends 200
+             alice gets 200
+             recorded nothing",
+        ),
+        (
+            "whoever had it has recorded that",
+            "after 5 s
+             cluster had the call
+             disk writes
+             after 600 s
+             recorded nothing
+             restart in the cluster
+             after 5 s
+             asked for nobody",
+        ),
+        (
+            "nobody has it, and nobody gets it",
+            "after 5 s
+             cluster has none
+             after 59 s
+             cluster has none
+             recorded nothing
+             after 5 s
+             cluster has none
+             recorded stop 200 bob caller bye",
+        ),
+        (
+            "nobody ever says",
+            "after 86000 s
+             cluster says nothing
+             recorded nothing
+             after 400 s
+             recorded stop 200 bob caller bye",
+        ),
+        ("there is no cluster any more", "restart\nafter 1 s\nrecorded stop 200 bob caller bye"),
+    ] {
+        Bench::new(name, Setup::new()).run(&waits(then));
+    }
+}
+
+#[test]
+fn the_stop_of_a_call_that_nobody_has_is_of_the_session_that_its_route_tells() {
+    for (who, ends) in [("alice", "bob"), ("bob", "alice")] {
+        let mut bench = Bench::new(who, Setup::new());
+        bench.play("an answered call");
+        let start = bench.recorded[0].clone();
+        bench.play(&format!(
+            "after 30 s
+             another gateway
+             {who} sends BYE
+             after 2 s
+             {ends} gets BYE
+             {ends} sends 200
+             disk writes
+             {who} gets 200
+             cluster has none
+             after 61 s
+             cluster has none"
+        ));
+        let stop = bench.last_record();
+        assert_eq!((stop.session, stop.multi_session), (start.session, start.multi_session), "{who} hangs up");
+        assert_eq!(stop.times.created, start.times.created, "{who} hangs up");
+        assert_eq!(stop.times.duration, None, "who is not here knows nothing of that");
+    }
+}

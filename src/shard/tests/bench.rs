@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::disk::{Disk, tag_of};
 use super::facts::{check_facts, line};
-use crate::accounting::{self, Engine, Key};
+use crate::accounting::{self, Absence, Engine, Key};
 use crate::clock::{Instant, Now, Timestamp};
 use crate::ids::{RecordId, SinkMask, SinkNumber};
 use crate::policy::pattern::{Case, Pattern};
@@ -255,6 +255,11 @@ impl Bench {
                 self.lives += 1;
                 self.shard = self.setup.shard(self.now, &self.disk, self.lives);
             }
+            ["restart", "in", "the", "cluster"] => {
+                self.line("restart", place);
+                let shard = std::mem::replace(&mut self.shard, self.setup.shard(self.now, &Disk::default(), 0));
+                self.shard = shard.in_cluster();
+            }
             ["another", "gateway"] => {
                 self.disk.crash();
                 self.elsewhere.append(&mut self.disk.calls);
@@ -299,8 +304,9 @@ impl Bench {
                     let sinks = vec![(SinkNumber(0), SinkNumber(0))];
                     Said::Adopted { key, value, sinks }
                 }
-                (["had", "the", "call"], Some(_)) => Said::NotAdopted { key, has_ended: true },
-                _ => Said::NotAdopted { key, has_ended: false },
+                (["had", "the", "call"], Some(_)) => Said::NotAdopted { key, why: Absence::Ended },
+                (["says", "nothing"], _) => Said::NotAdopted { key, why: Absence::Unsaid },
+                _ => Said::NotAdopted { key, why: Absence::Unknown },
             };
             self.input(Input::Said(said));
         }

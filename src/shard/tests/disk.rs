@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+use crate::accounting::{Key, has_ended};
 use crate::record::{CallChange, Commit, Kind, Record, codec};
 use crate::shard::Ticket;
 use crate::sip::stack::tests::script::{header, headers};
@@ -130,6 +131,10 @@ impl Disk {
         let is_start = |record: &Record| record.kind == Kind::Start && of_dialog(record);
         let is_begun = is_there(&is_start) || waits(&is_start);
         let is_stop = |record: &Record| record.kind == Kind::Stop && of_dialog(record);
+        // An end that waits for what the cluster says is no record yet, and is on disk like one.
+        let keys =
+            [(0, 1), (1, 0)].map(|(from, to)| Key::of(call.as_bytes(), tags[from].as_bytes(), tags[to].as_bytes()));
+        let is_kept = || keys.iter().filter_map(|key| self.calls.get(&key.to_bytes())).any(|own| has_ended(own));
         match method {
             "INVITE" if code < 300 => (!is_there(&is_opening)).then_some("its Start or Interim"),
             // What the gateway refuses by itself, for want of a disk, is not accounted.
@@ -138,7 +143,7 @@ impl Disk {
             // A BYE before its INVITE's final response ends an early dialog: no Start, so no Stop either.
             // Other refusals end nothing.
             "BYE" if code >= 300 && ![410, 481, 604].contains(&code) => None,
-            "BYE" => (is_begun && !is_there(&is_stop) || waits(&is_stop)).then_some("its Stop"),
+            "BYE" => (is_begun && !is_there(&is_stop) && !is_kept() || waits(&is_stop)).then_some("its Stop"),
             _ => None,
         }
     }
