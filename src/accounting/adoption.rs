@@ -16,6 +16,12 @@ pub fn has_ended(value: &[u8]) -> bool {
     stored::is_ended(value)
 }
 
+/// Whether it says that the end is recorded, too: one that waits to be does not.
+#[must_use]
+pub fn has_recorded_end(value: &[u8]) -> bool {
+    stored::is_recorded_end(value)
+}
+
 impl Engine {
     /// Takes up a call that another gateway has kept in the octets `value`, and keeps it with the next commit; gives its
     /// fields. `sinks` says for each sink that the other numbers which one that is here; marks of others go. A call that

@@ -76,7 +76,7 @@ use crate::policy::{Account, Manual, Marks, Values};
 use crate::record::{CallChange, Commit, Entry, Party, Record, codec};
 use crate::sip::stack::{Event, RequestView, ServerId};
 
-pub use adoption::has_ended;
+pub use adoption::{has_ended, has_recorded_end};
 pub use calls::{CallView, Parties};
 pub use engine::Engine;
 pub use notice::{Notice, Noticed};

@@ -84,6 +84,11 @@ pub(super) fn is_ended(bytes: &[u8]) -> bool {
     matches!(bytes.get(1), Some(&(ENDED | STRAY)))
 }
 
+/// Whether these are the bytes of a call whose end is recorded.
+pub(super) fn is_recorded_end(bytes: &[u8]) -> bool {
+    bytes.get(1) == Some(&ENDED)
+}
+
 /// The bytes of a call in progress.
 pub(super) fn encode(session: &Session) -> Vec<u8> {
     let mut out = Vec::with_capacity(160 + session.texts.bytes.len());

@@ -215,6 +215,29 @@ fn a_call_of_a_gateway_that_is_killed_is_ended_once_by_the_other() {
 }
 
 #[test]
+fn a_call_that_its_gateway_had_ended_before_it_died_is_over_at_the_other_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut cluster) = Cluster::start(dir.path(), "") else { return };
+    let call = cluster.call("a", "over");
+    cluster.wait_mirrored(1);
+    wait_for("the Start", || (cluster.of_kind(Kind::Start).len() == 1).then_some(()));
+    wait_for("the other takes part", || cluster.log("b").contains("has taken this gateway in").then_some(()));
+    // Its Stop is on the disk, and the cluster does not know.
+    cluster.nats.kill();
+    cluster.hang_up(&call, "a");
+    cluster.kill("a");
+    cluster.nats.start_again(None);
+    wait_for("the call is at the other", || (cluster.calls("b") == 1).then_some(()));
+    assert!(cluster.of_kind(Kind::Stop).is_empty(), "it goes on");
+    cluster.start_again("a");
+    let stop = cluster.stop();
+    assert_eq!(stop.end.unwrap().by, Party::Caller);
+    wait_for("the other forgets it", || (cluster.calls("b") == 0).then_some(()));
+    pass(Duration::from_secs(1));
+    cluster.stop();
+}
+
+#[test]
 fn the_calls_of_a_gateway_that_stays_away_go_on_at_another() {
     let dir = tempfile::tempdir().unwrap();
     let Some(mut cluster) = Cluster::start(dir.path(), "lifetime_s = 15\n") else { return };

@@ -95,6 +95,14 @@ struct Entry {
     usurper: Option<String>,
 }
 
+impl Entry {
+    /// Another gateway has adopted the call, which has ended here: it is told when the mark of that is written.
+    fn usurped_by(&mut self, name: String) {
+        self.former = vec![name.clone()];
+        self.usurper = Some(name);
+    }
+}
+
 /// The calls that are ours.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mirror {
@@ -202,6 +210,18 @@ impl Mirror {
             entry.is_remnant = true;
         }
         self.want(key, Want::End { mark: 0 });
+        self.queue(key);
+    }
+
+    /// A call that ended here before this process began, and that the bucket still has, as ours or as that of whoever has
+    /// adopted it since.
+    pub fn ended_before(&mut self, key: CallKey, revision: u64, header: Header, mark: u64, bus: &Bus<'_>) {
+        let is_ours = header.owner == bus.settings.home;
+        self.adopted(key, revision, header.former);
+        if let Some(entry) = self.entries.get_mut(&key).filter(|_| !is_ours) {
+            entry.usurped_by(header.owner.name);
+        }
+        self.want(key, Want::End { mark });
         self.queue(key);
     }
 
@@ -416,8 +436,7 @@ impl Mirror {
                 if matches!(entry.want, Want::End { .. }) && header.state != State::Ended && !entry.is_remnant =>
             {
                 entry.revision = found.revision;
-                entry.former = vec![header.owner.name.clone()];
-                entry.usurper = Some(header.owner.name);
+                entry.usurped_by(header.owner.name);
             }
             _ if matches!(entry.want, Want::End { .. }) => self.forget(key),
             // A later release that has it is another owner, too.

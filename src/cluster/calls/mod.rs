@@ -12,6 +12,7 @@
 //! | a request comes for a call that is not here ([`Input::Adopt`]) | the call is read and adopted, also from an owner that lives, which is told ([`Output::Tell`]) |
 //! | a gateway's lease has run out and we have it ([`Input::Inherit`]) | its calls are adopted one by one as a scan finds them; one that it has changed meanwhile is left to it |
 //! | a gateway starts ([`Input::Put`] of all it keeps, then a scan) | compared: those that another has or had are forgotten, those of our name that our disk does not have are adopted, and those that it had to the end are removed |
+//! | what it starts on knows a call to have ended ([`Input::Ended`] before the scan), and the bucket still has it | it is removed when its records are in the stream; whoever has adopted it meanwhile is told that it has ended ([`Output::Tell`]), and forgets it |
 //! | more waits than is allowed | the value is dropped, counted ([`Calls::unmirrored`]), and fetched again from the queue when there is room |
 
 mod adoptions;
@@ -20,8 +21,11 @@ mod mirror;
 mod tests;
 mod value;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use super::lease::Answer;
 use crate::clock::{Instant, Now, Timestamp};
@@ -103,6 +107,13 @@ pub enum Input<'a> {
         /// Which.
         key: CallKey,
         /// Of the commit.
+        mark: u64,
+    },
+    /// The queue remembers a call that has ended, of which the bucket may not know: only at a start, before its scan ends.
+    Ended {
+        /// Which.
+        key: CallKey,
+        /// Its records were committed up to this.
         mark: u64,
     },
     /// All records of commits up to this mark are in the stream, or are of no use to it.
@@ -327,6 +338,8 @@ pub struct Calls {
     adoptions: Adoptions,
     /// Until when a start waits for the comparison; `None` when it has ended.
     comparing: Option<Instant>,
+    /// Calls that ended before the start, with their marks, until its scan has shown which of them the bucket has.
+    ended: HashMap<CallKey, u64, RandomState>,
     /// Number of the last scan that was asked for.
     scans: u64,
     unreadable: u64,
@@ -349,6 +362,7 @@ impl Calls {
             mirror: Mirror::default(),
             adoptions,
             comparing,
+            ended: HashMap::default(),
             scans: FIRST_SCAN,
             unreadable: 0,
         }
@@ -403,6 +417,7 @@ impl Calls {
         match input {
             Input::Put { key, value, mark } => mirror.put(key, value, mark),
             Input::End { key, mark } => mirror.end(key, mark),
+            Input::Ended { key, mark } => drop(self.ended.insert(key, mark)),
             Input::Safe(mark) => mirror.safe(mark),
             Input::Overflowed => mirror.overflowed(),
             Input::Answered { key, turn, answer } => {
@@ -423,6 +438,7 @@ impl Calls {
             Input::Found { key, found } => self.found(now, key, found, out),
             Input::Scanned { scan } => {
                 adoptions.scanned(scan, bus);
+                self.ended = HashMap::default();
                 if self.comparing.take().is_some() {
                     out.push(Output::Compared { complete: true });
                 }
@@ -482,6 +498,10 @@ impl Calls {
             self.unreadable += 1;
             return;
         };
+        let ended = self.ended.remove(&key).filter(|_| header.state != State::Ended);
+        if let Some(mark) = ended {
+            return mirror.ended_before(key, found.revision, header, mark, bus);
+        }
         match (header.state, header.owner == bus.settings.home) {
             (State::Ended, _) => Mirror::sweep(key, found.revision, &header, bus),
             (State::Live, true) => mirror.remnant(key, found.revision, header.former),

@@ -458,6 +458,52 @@ fn a_start_compares_what_the_queue_keeps_with_what_the_bucket_holds() {
 }
 
 #[test]
+fn a_call_that_had_ended_before_the_start_is_over_for_whoever_has_adopted_it_since() {
+    for (name, state, owner) in [
+        ("nobody has it", State::Live, "a"),
+        ("adopted here and not kept", State::Adopted, "a"),
+        ("adopted by another", State::Adopted, "b"),
+        ("adopted by another, which has changed it", State::Live, "b"),
+        ("marked already", State::Ended, "b"),
+    ] {
+        let mut bench = Bench::starting(&[(key(1), value(state, owner, &[], b"call"))]);
+        bench.input(Input::Ended { key: key(1), mark: 7 });
+        bench.input(Input::Ended { key: key(2), mark: 7 });
+        bench.scan(1);
+        bench.serve();
+        bench.take();
+        assert_eq!(bench.header(key(1)).map(|found| found.state), Some(state), "{name}: its Stop is not in the stream");
+        bench.input(Input::Safe(7));
+        bench.serve();
+        let left = bench.bucket.get(&key(1)).map(|(revision, _)| *revision);
+        let tell = left.map(|revision| Output::Tell { key: key(1), revision, to: "b".to_owned() });
+        let want = match (owner, state) {
+            ("a", _) => (None, None),
+            (_, State::Ended) => (Some(State::Ended), None),
+            _ => (Some(State::Ended), tell),
+        };
+        let found = bench.header(key(1)).map(|found| found.state);
+        assert_eq!((found, bench.take()), (want.0, Vec::from_iter(want.1)), "{name}");
+        assert!(bench.calls.is_in_step(), "{name}");
+    }
+}
+
+#[test]
+fn a_call_that_had_ended_before_the_start_and_is_adopted_after_its_scan_is_over_all_the_same() {
+    let mut bench = Bench::starting(&[(key(1), value(State::Live, "a", &[], b"call"))]);
+    bench.input(Input::Ended { key: key(1), mark: 7 });
+    bench.scan(1);
+    bench.set(key(1), value(State::Adopted, "b", &["a"], b"call"));
+    bench.input(Input::Safe(7));
+    bench.serve();
+    bench.pass(200);
+    bench.serve();
+    let revision = bench.bucket[&key(1)].0;
+    assert!(bench.take().contains(&Output::Tell { key: key(1), revision, to: "b".to_owned() }));
+    assert_eq!(bench.header(key(1)).map(|found| found.state), Some(State::Ended));
+}
+
+#[test]
 fn what_another_has_adopted_since_the_scan_stays_with_it() {
     let mut bench = Bench::starting(&[(key(1), value(State::Live, "a", &[], b"call"))]);
     let (revision, old) = bench.bucket[&key(1)].clone();

@@ -181,8 +181,12 @@ fn gateway(parts: Parts<'_>, echo: Echo, answer: oneshot::Sender<Compared>) -> (
     let home = Home { name: settings.name.clone(), disk };
     let own = cluster::calls::Settings { home, epoch: 0, sinks: gateway::names_of(&sinks) };
     let mut machine = Calls::new(now, own, &mut first);
-    for (key, value) in in_progress(calls) {
-        machine.handle(now, Input::Put { key, value, mark: head }, &mut first);
+    for (key, value) in last_of(calls) {
+        if !accounting::has_ended(value) {
+            machine.handle(now, Input::Put { key, value: value.clone(), mark: head }, &mut first);
+        } else if accounting::has_recorded_end(value) {
+            machine.handle(now, Input::Ended { key, mark: head }, &mut first);
+        }
     }
     // A former life had the same disk, which no two processes use at once: what it held is ours. Its updates had lower
     // numbers, for they were counted from an earlier instant.
@@ -226,11 +230,9 @@ fn disk_of(secret: &[u8; 16]) -> u128 {
     u128::from_be_bytes(std::array::from_fn(|place| octets[place]))
 }
 
-/// The calls of a queue that are in progress; the last of those with one name counts.
-fn in_progress(calls: &[Stored]) -> impl Iterator<Item = (CallKey, Vec<u8>)> {
-    let last: BTreeMap<CallKey, &Vec<u8>> =
-        calls.iter().filter_map(|(key, value)| Some((CallKey(key.as_slice().try_into().ok()?), value))).collect();
-    last.into_iter().filter(|(_, value)| !accounting::has_ended(value)).map(|(key, value)| (key, value.clone()))
+/// What a queue keeps of each call; the last of those with one name counts.
+fn last_of(calls: &[Stored]) -> BTreeMap<CallKey, &Vec<u8>> {
+    calls.iter().filter_map(|(key, value)| Some((CallKey(key.as_slice().try_into().ok()?), value))).collect()
 }
 
 /// What a start waits for.

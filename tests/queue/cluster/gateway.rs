@@ -19,6 +19,8 @@ const AGAIN: u64 = SECOND;
 const WATCH: u64 = 5 * SECOND;
 /// How often leases are read.
 const ROUTINE: u64 = 500 * MS;
+/// How long a queue remembers that a call has ended.
+const ENDED_KEPT: u64 = 64 * SECOND;
 /// From a commit to its being told.
 const TELL: u64 = 2 * MS;
 
@@ -31,6 +33,8 @@ pub(crate) struct Disk {
     records: VecDeque<(u64, Fact)>,
     /// Calls in progress, with the version of their values.
     pub(crate) calls: BTreeMap<usize, u64>,
+    /// Calls that have ended here, and when.
+    ended: BTreeMap<usize, u64>,
 }
 
 struct Life {
@@ -96,6 +100,10 @@ impl Gateway {
             let mark = self.disk.mark;
             self.tell(net, calls::Input::Put { key: records::key(call), value: octets(call, version), mark });
         }
+        let ended: Vec<usize> = self.disk.ended.keys().copied().collect();
+        for call in ended {
+            self.tell(net, calls::Input::Ended { key: records::key(call), mark: self.disk.mark });
+        }
         self.settle(net);
         self.lease(net, self.who, lease::Input::Want);
         self.routine(net);
@@ -148,6 +156,8 @@ impl Gateway {
         if let Some(what) = what {
             if what == What::Stop {
                 net.ends(self.who, call);
+                self.disk.ended.retain(|_, at| net.now < *at + ENDED_KEPT);
+                self.disk.ended.insert(call, net.now);
             }
             let number = net.record();
             self.disk.records.push_back((mark, Fact { call, what, number, by: self.who }));
