@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_nats::ConnectOptions;
+use tollgate::cluster::names;
 use tollgate::record::{Cause, Kind, Party, Record, codec};
 
 use crate::support::nats::Nats;
@@ -39,6 +40,8 @@ impl Cluster {
         for (name, ports) in [("a", [ports[0], ports[1]]), ("b", [ports[2], ports[3]])] {
             let gateway = own.gateway(dir, name, ports, more);
             own.gateways.insert(name, gateway);
+            // Two that start at once both offer theirs, and a call of these instants is signed by a key of its gateway alone.
+            wait_for("the cluster has keys", || own.has_keys().then_some(()));
         }
         Some(own)
     }
@@ -86,6 +89,15 @@ impl Cluster {
         self.alice.send(&ack.octets(), to);
         assert_eq!(self.bob.wait("bob gets the ACK").method(), "ACK");
         call
+    }
+
+    /// Whether the cluster has keys that sign Record-Route values.
+    fn has_keys(&self) -> bool {
+        let subject = format!("$KV.TOLLGATE_STATE.{}", names::ROUTE_KEYS);
+        self.nats.with(async |context| match context.get_stream("KV_TOLLGATE_STATE").await {
+            Ok(stream) => stream.get_last_raw_message_by_subject(&subject).await.is_ok(),
+            Err(_) => false,
+        })
     }
 
     /// How many calls the bucket has.
