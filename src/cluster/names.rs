@@ -116,22 +116,13 @@ impl Bucket {
     }
 }
 
-/// Key of the lease of a partition.
-#[must_use]
-pub fn lease_of_partition(partition: u16) -> String {
-    format!("lease.partition.{partition:03}")
-}
+/// What the keys of the leases of gateways begin with; the name follows.
+pub const GATEWAYS: &str = "lease.gateway.";
 
 /// Key of the lease by which a gateway holds its name, and its calls.
 #[must_use]
 pub fn lease_of_gateway(name: &str) -> String {
-    format!("lease.gateway.{name}")
-}
-
-/// Key under which a deliverer says that it is there.
-#[must_use]
-pub fn member(name: &str) -> String {
-    format!("member.deliver.{name}")
+    format!("{GATEWAYS}{name}")
 }
 
 /// Key of what has become of the records of a partition for a sink.
@@ -318,10 +309,7 @@ mod tests {
             ("parked.007.sql.00000000000000000000000001", Some((7, "sql", RecordId(1))))
         );
         assert_eq!(read_parked("parked.007.sql.1"), None);
-        assert_eq!(
-            (progress(3, "sql"), lease_of_partition(11)),
-            ("progress.003.sql".into(), "lease.partition.011".into())
-        );
+        assert_eq!(progress(3, "sql"), "progress.003.sql");
     }
 
     #[test]

@@ -32,9 +32,6 @@ const CALL_WAIT: Duration = Duration::from_secs(2);
 /// Processes of a cluster that are asked at most.
 const MEMBERS_MAX: usize = 1_024;
 
-/// What the keys of gateways begin with.
-const GATEWAYS: &str = "lease.gateway.";
-
 /// A process of the cluster.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Member {
@@ -175,7 +172,7 @@ impl Asker {
 
     async fn known(&self) -> Result<BTreeMap<Member, Standing>, ReadError> {
         let mut keys = Vec::new();
-        for (role, prefix) in [(Role::Gateway, GATEWAYS), (Role::Deliverer, MEMBERS)] {
+        for (role, prefix) in [(Role::Gateway, names::GATEWAYS), (Role::Deliverer, MEMBERS)] {
             for key in self.state.keys(&format!("{prefix}>")).await? {
                 let name = key.strip_prefix(prefix).filter(|name| names::is_name(name)).map(str::to_owned);
                 keys.extend(name.map(|name| (Member { role, name }, key)));

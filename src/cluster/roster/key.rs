@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cluster::names::is_name;
 use crate::cluster::share::PARTITIONS_MAX;
 
 /// A key of the cluster's state.
@@ -20,9 +21,6 @@ const PARTITION: &str = "lease.partition.";
 /// Prefixes of all these keys, for the filters of a scan.
 pub const PREFIXES: [&str; 2] = [MEMBERS, PARTITION];
 
-/// The most octets of a process's name.
-const NAME_BYTES_MAX: usize = 64;
-
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -37,10 +35,7 @@ impl Key {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix(MEMBERS) {
-            let is_name = !name.is_empty()
-                && name.len() <= NAME_BYTES_MAX
-                && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-'));
-            return is_name.then(|| Self::Member(name.to_owned()));
+            return is_name(name).then(|| Self::Member(name.to_owned()));
         }
         let number = text.strip_prefix(PARTITION).filter(|digits| digits.len() == 3)?;
         let is_number = number.bytes().all(|octet| octet.is_ascii_digit());

@@ -63,9 +63,6 @@ pub(super) struct Desk {
     home: String,
 }
 
-/// Prefix of the leases of gateways.
-const LEASES: &str = "lease.gateway.";
-
 impl Desk {
     /// Connects, and sees to it that stream and buckets are there. Tried until it succeeds, at one server after the other;
     /// the log says why it does not.
@@ -100,11 +97,12 @@ impl Desk {
     pub fn leases(&self) -> Asked {
         let state = self.state.clone();
         Box::pin(async move {
-            let keys = match state.keys(&format!("{LEASES}>")).await {
+            let keys = match state.keys(&format!("{}>", names::GATEWAYS)).await {
                 Ok(keys) => keys,
                 Err(error) => return Done::Leases(Err(error)),
             };
-            let names = keys.iter().filter_map(|key| key.strip_prefix(LEASES)).filter(|name| names::is_name(name));
+            let names =
+                keys.iter().filter_map(|key| key.strip_prefix(names::GATEWAYS)).filter(|name| names::is_name(name));
             let read = names.map(async |name| {
                 let found = state.get(&names::lease_of_gateway(name)).await?;
                 Ok::<_, ReadError>(found.map(|Value { bytes, revision }| (name.to_owned(), revision, bytes.to_vec())))
