@@ -4,12 +4,13 @@
 //! came, whenever something is odd: no answer, a number left out, a consumer that is gone with its server. So reading
 //! depends on nothing that a server remembers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{Context, Message};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -57,8 +58,12 @@ pub struct Reader {
 /// Messages asked for at once.
 const AT_ONCE: usize = 256;
 
-/// How long the server keeps a question that it has no messages for.
-const QUESTION_TIME: Duration = Duration::from_secs(1);
+/// How long the server keeps a question that it has not answered whole.
+const QUESTION_TIME: Duration = Duration::from_secs(2);
+
+/// How much later it says that this time is over. It may never: of a question whose time ends while messages come,
+/// nats-server 2.9.10 does not tell the end.
+const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// After so many questions without a message it is looked whether all that the server has sent has come: what is on its way
 /// between two servers when their connection breaks is lost, and no later message shows that where none comes.
@@ -118,26 +123,20 @@ impl Reader {
             drop(first);
             let batch = consumer.batch().max_messages(wanted).expires(QUESTION_TIME).messages();
             let mut batch = timeout(ANSWER_WAIT, batch).await.map_err(Broken::odd)?.map_err(Broken::odd)?;
-            let before = number;
-            while let Some(message) = timeout(QUESTION_TIME + ANSWER_WAIT, batch.next()).await.map_err(Broken::odd)? {
-                let message = message.map_err(Broken::odd)?;
-                let (place, count) = {
-                    let info = message.info().map_err(Broken::odd)?;
-                    (info.stream_sequence, info.consumer_sequence)
+            let mut late = pin!(sleep(QUESTION_TIME + LATE_MAX));
+            let (before, mut is_late) = (number, false);
+            loop {
+                let message = tokio::select! {
+                    biased;
+                    message = batch.next() => message,
+                    () = &mut late => {
+                        is_late = true;
+                        None
+                    }
                 };
+                let Some(message) = message else { break };
                 number += 1;
-                if count != number {
-                    return Err(Broken::Odd(format!("message {count} of the lane came in the place of {number}")));
-                }
-                // A server that does not have the next one yet begins at its own end.
-                if place < self.wanted.next {
-                    continue;
-                }
-                if let Ok(permit) = self.room.try_acquire() {
-                    permit.forget();
-                }
-                self.wanted.next = place + 1;
-                self.tell(Came::Message { place, body: message.payload.clone() }).await?;
+                self.take(&message.map_err(Broken::odd)?, number).await?;
             }
             if number > before {
                 idle = 0;
@@ -147,7 +146,7 @@ impl Reader {
                 return Err(Broken::Odd("the server that was asked has nothing, and more is owed".to_owned()));
             }
             idle += 1;
-            if idle % IDLE_LOOK == 0 {
+            if is_late || idle % IDLE_LOOK == 0 {
                 let sent = timeout(ANSWER_WAIT, consumer.info()).await.map_err(Broken::odd)?;
                 let sent = sent.map_err(Broken::odd)?.delivered.consumer_sequence;
                 if sent != number {
@@ -155,6 +154,26 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Takes the message that is the consumer's `number`th, as far as we can tell.
+    async fn take(&mut self, message: &Message, number: u64) -> Result<(), Broken> {
+        let (place, count) = {
+            let info = message.info().map_err(Broken::odd)?;
+            (info.stream_sequence, info.consumer_sequence)
+        };
+        if count != number {
+            return Err(Broken::Odd(format!("message {count} of the lane came in the place of {number}")));
+        }
+        // A server that does not have the next one yet begins at its own end.
+        if place < self.wanted.next {
+            return Ok(());
+        }
+        if let Ok(permit) = self.room.try_acquire() {
+            permit.forget();
+        }
+        self.wanted.next = place + 1;
+        self.tell(Came::Message { place, body: message.payload.clone() }).await
     }
 
     /// The last message of the lane, by which all that is owed has come. The servers may have any of them answer a consumer,
