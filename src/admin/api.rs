@@ -23,6 +23,7 @@ use super::perform::calls_told;
 use super::query::{Asked, Given, Parameters};
 use super::request::{CALLS_MAX, Filter, PAGE_MAX, Request, RequestError, Standing, TRACED_MAX, TURNS_MAX, Until};
 use super::{Gateway, OptionView};
+use crate::clock::Timestamp;
 use crate::names;
 
 /// The document of the interface, without the version of the program.
@@ -61,6 +62,7 @@ fn paths() -> Router<Shared> {
         .route("/calls/ladder", get(ladder))
         .route("/calls/story", get(story))
         .route("/audit", get(audit))
+        .route("/audit/records", get(standings))
         .route("/configuration", get(configuration))
         .route("/queue", get(queue))
         .route("/records", get(records))
@@ -190,6 +192,33 @@ async fn audit(
     answered(books.ask(gateway, Question::Audit { day, zone }).await)
 }
 
+struct StandingsQuery {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Parameters for StandingsQuery {
+    const NAMES: &'static [&'static str] = &["from_micros", "to_micros"];
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let micros = |name| given.value(name, MICROS, |text| text.parse().ok().map(Timestamp));
+        let needed = || format!("both `from_micros` and `to_micros` are needed: {MICROS}");
+        let (from, to) = micros("from_micros")?.zip(micros("to_micros")?).ok_or_else(needed)?;
+        Ok(Self { from, to })
+    }
+}
+
+async fn standings(
+    State(gateway): State<Shared>,
+    Extension(books): Extension<Books>,
+    Asked(StandingsQuery { from, to }): Asked<StandingsQuery>,
+) -> Response {
+    answered(books.ask(gateway, Question::Standings { from, to }).await)
+}
+
+/// What an instant is in a query.
+const MICROS: &str = "microseconds since 1970, a whole number";
+
 struct RecordsQuery {
     filter: Filter,
     from: Option<String>,
@@ -205,8 +234,7 @@ impl Parameters for RecordsQuery {
             [Standing::Waiting, Standing::Parked].into_iter().find(|state| state.name() == text)
         })?;
         let seq = given.value("until_seq", "the place of a record, a whole number", |text| text.parse().ok())?;
-        let micros = "microseconds since 1970, a whole number";
-        let micros = given.value("until_micros", micros, |text| text.parse().ok())?;
+        let micros = given.value("until_micros", MICROS, |text| text.parse().ok())?;
         if seq.is_some() != micros.is_some() {
             return Err("`until_seq` and `until_micros` go together: give both or none".to_owned());
         }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::Gateway;
 use super::request::RequestError;
 use crate::clock::{self, Timestamp};
-use crate::ledger::audit::{Audit, Range, Tally, story, zone};
+use crate::ledger::audit::{Audit, Range, STANDINGS_MAX, Standings, Tally, story, zone};
 
 /// Reads of the ledger at once.
 const READS_MAX: usize = 1;
@@ -33,6 +33,8 @@ pub(super) struct Books {
 pub(super) enum Question {
     /// Whether every record of a day is where it belongs.
     Audit { day: String, zone: Option<String> },
+    /// What became of each record of a time, from an instant to another.
+    Standings { from: Timestamp, to: Timestamp },
     /// What became of the records of a call; of a day, or of the last two.
     Story { call: String, day: Option<String>, zone: Option<String> },
 }
@@ -69,6 +71,10 @@ fn answer(gateway: &dyn Gateway, question: &Question) -> Result<Value, RequestEr
             let range = day(text, zone.as_deref())?;
             let tally = Tally::read(&folder, &range)?;
             Ok(Audit { unwritten, ..Audit::of(range, &tally, None) }.json())
+        }
+        Question::Standings { from, to } => {
+            let range = Range { from: *from, to: *to, title: format!("{from} to {to}") };
+            Ok(Standings::read(&folder, &range, STANDINGS_MAX)?.json(&range, unwritten))
         }
         Question::Story { call, day: text, zone } => {
             let range = match text {

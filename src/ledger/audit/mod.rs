@@ -5,6 +5,7 @@ mod open;
 mod range;
 mod read;
 mod report;
+mod standings;
 mod story;
 mod tally;
 #[cfg(test)]
@@ -15,5 +16,6 @@ pub use open::{OpenRecord, open};
 pub use range::{BadRange, Range, local, zone};
 pub use read::{Gap, ReadError};
 pub use report::{Audit, SinkAudit, UNWRITTEN};
+pub use standings::{LETTERS, STANDINGS_MAX, Standings};
 pub use story::{Told, story};
 pub use tally::{Hour, Tally};

@@ -26,6 +26,17 @@ pub struct Gap {
     pub why: String,
 }
 
+impl Gap {
+    /// In words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let records = self.records.iter().map(|(sink, count)| format!("{count} of `{sink}`")).collect::<Vec<_>>();
+        let records =
+            if records.is_empty() { String::new() } else { format!("; missing records: {}", records.join(", ")) };
+        format!("the ledger of {} has a gap behind {}: {}{records}", self.day, self.from, self.why)
+    }
+}
+
 /// The file of a day cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}")]

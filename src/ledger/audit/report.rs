@@ -142,12 +142,7 @@ impl Audit {
         }
         let uncommitted = self.uncommitted.iter();
         wanting.extend(uncommitted.map(|(why, count)| format!("{count} records never came into the queue: {why}")));
-        wanting.extend(self.gaps.iter().map(|gap| {
-            let records = gap.records.iter().map(|(sink, count)| format!("{count} of `{sink}`")).collect::<Vec<_>>();
-            let records =
-                if records.is_empty() { String::new() } else { format!("; missing records: {}", records.join(", ")) };
-            format!("the ledger of {} has a gap behind {}: {}{records}", gap.day, gap.from, gap.why)
-        }));
+        wanting.extend(self.gaps.iter().map(Gap::text));
         wanting
     }
 
