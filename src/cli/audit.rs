@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::desk::{Seek, of_client};
+use super::members::{self, audit::Wish};
 use super::{Failure, load_quietly, output};
 use crate::admin::request::Request;
 use crate::clock;
@@ -56,6 +57,9 @@ pub struct Arguments {
     /// File with the password for that database
     #[arg(long, value_name = "FILE", requires = "against")]
     password_file: Option<PathBuf>,
+    /// Hold the ledgers of all gateways and deliverers of `[cluster]` against each other; exit code 2 if one does not answer
+    #[arg(long, conflicts_with_all = ["call", "against", "csv"])]
+    cluster: bool,
     /// The most records to list
     #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
     max: usize,
@@ -74,6 +78,11 @@ pub struct Arguments {
 pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
     let zone = zone(arguments.zone.as_deref()).map_err(usage)?;
     let range = range(arguments, &zone)?;
+    if arguments.cluster {
+        let Arguments { sink, calls, max, json, .. } = arguments;
+        let wish = Wish { range, sink: sink.clone(), lists: *calls, max: *max, json: *json };
+        return members::audit::audit(seek, &wish);
+    }
     let plan = load_quietly(&seek.config)?;
     let folder = &plan.ledger.path;
     if !folder.is_dir() {

@@ -3,6 +3,7 @@
 //! Who does not answer is named on standard error and in the answer itself, and the exit code is 2: an answer that lacks
 //! somebody never looks like a whole one. A deliverer that has ended in order is not missed.
 
+pub mod audit;
 mod calls;
 pub mod queue;
 mod status;

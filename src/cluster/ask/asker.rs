@@ -16,6 +16,7 @@ use super::{Ask, MEMBER, STATUS, VERSION, read_piece};
 use crate::admin::remote::ANSWER_OCTETS_MAX;
 use crate::admin::request::Request;
 use crate::admin::travel::Travel;
+use crate::clock::Timestamp;
 use crate::cluster::Settings;
 use crate::cluster::bucket::{ReadError, Store};
 use crate::cluster::lease;
@@ -77,6 +78,15 @@ impl From<&Request> for Question {
         let Travel { method, target, body } = Travel::of(request);
         let is_command = method != Method::GET && !matches!(request, Request::LedgerFlush {});
         Self { method, target, body, is_command }
+    }
+}
+
+impl Question {
+    /// What became of each record of a time.
+    #[must_use]
+    pub fn standings(from: Timestamp, to: Timestamp) -> Self {
+        let target = format!("/api/v1/audit/records?from_micros={}&to_micros={}", from.0, to.0);
+        Self { method: Method::GET, target, body: None, is_command: false }
     }
 }
 
