@@ -1,12 +1,15 @@
-//! `tollgate cluster`: the stream and the buckets that gateways share.
+//! `tollgate cluster`: the stream and the buckets that gateways share, and who belongs to them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::desk::Seek;
+use super::members::Cluster;
 use super::{Failure, load_quietly, output};
+use crate::cluster::ask::Member;
+use crate::cluster::names::Role;
 use crate::cluster::objects::{self, ObjectError, Report};
 use crate::cluster::{Settings, link};
 
@@ -15,6 +18,36 @@ use crate::cluster::{Settings, link};
 pub enum Command {
     /// Make the stream and the buckets of `[cluster]` where they are missing, as a start of the gateway does
     Init(Wait),
+    /// Take a gateway or a deliverer that will never come back out of the list of those that `--cluster` asks
+    ///
+    /// Refused while it answers, and while other gateways have not taken over the calls of a gateway. What the queue of a
+    /// gateway holds on its own disk is not looked at: what never reached the stream is on that disk alone.
+    Forget {
+        /// What it was
+        #[arg(value_name = "ROLE")]
+        role: RoleName,
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RoleName {
+    /// `tollgate run`
+    Gateway,
+    /// `tollgate deliver`
+    Deliverer,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Gateway => Self::Gateway,
+            RoleName::Deliverer => Self::Deliverer,
+        }
+    }
 }
 
 /// How long the servers may take.
@@ -28,13 +61,20 @@ pub struct Wait {
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Makes what is missing, and prints it.
+/// Makes what is missing, and prints it; or forgets a process.
 ///
 /// # Errors
-/// There is no cluster in the configuration, no server lets us in, or an object cannot be used.
-pub fn run(config: &Path, command: Command) -> Result<(), Failure> {
-    let Command::Init(Wait { wait }) = command;
-    let plan = load_quietly(config)?;
+/// There is no cluster in the configuration, no server lets us in, or it cannot be done.
+pub fn run(seek: &Seek, command: Command) -> Result<(), Failure> {
+    let wait = match command {
+        Command::Init(Wait { wait }) => wait,
+        Command::Forget { role, name } => {
+            let member = Member { role: role.into(), name };
+            Cluster::reach(seek)?.forget(&member)?;
+            return Ok(output::print(&format!("{} `{}` is forgotten", member.role.name(), member.name))?);
+        }
+    };
+    let plan = load_quietly(&seek.config)?;
     let Some(settings) = &plan.cluster else {
         return Err(Failure::Usage(format!("there is no `[cluster]` in {}", plan.path.display())));
     };

@@ -98,7 +98,7 @@ enum Command {
     /// Print the tables that an SQL sink needs, or what its database lacks of them; runs no statement
     #[command(subcommand)]
     Sql(sql::Command),
-    /// Make the stream and the buckets that many gateways share
+    /// Make the stream and the buckets that many gateways share, or forget one of these
     #[command(subcommand)]
     Cluster(cluster::Command),
     /// Make tollgate.toml and route.lua from the configuration of Kamailio, OpenSIPS, OpenSER or SER
@@ -215,7 +215,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Audit(arguments) => audit::run(&seek, &arguments),
         Command::Send(arguments) => send::run(&path, arguments),
         Command::Sql(command) => sql::run(&path, command),
-        Command::Cluster(command) => cluster::run(&path, command),
+        Command::Cluster(command) => cluster::run(&seek, command),
         Command::Import(arguments) => import::run(&arguments),
         Command::Script(command) => script::run(&seek, &command),
         Command::Dict(arguments) => dict::run(&path, &arguments),

@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = &[
 const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "done"),
     ("1", "failed; standard error says why"),
+    ("2", "printed, and not complete: an audit, or an answer of a cluster in which somebody is missing"),
     ("3", "reloaded, but for a part that needs a restart"),
     ("64", "wrong usage"),
     ("78", "wrong configuration"),

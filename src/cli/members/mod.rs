@@ -20,6 +20,7 @@ pub use status::status;
 
 use super::desk::Seek;
 use super::{Failure, load_quietly, output};
+use crate::admin::request::Request;
 use crate::causes::chain_text;
 use crate::cluster::ask::{AskError, Asker, Member, Members, Question, Standing};
 use crate::cluster::names::{Role, of_machine};
@@ -93,6 +94,25 @@ impl Cluster {
         Ok(Self { runtime, asker, members })
     }
 
+    /// Takes a process that is gone for good out of the list.
+    ///
+    /// # Errors
+    /// It is not known, answers, or its calls are not taken over yet.
+    pub fn forget(&self, member: &Member) -> Result<(), Failure> {
+        let title = member.to_string();
+        if !self.members.all.contains_key(member) {
+            let known: Vec<String> = self.members.all.keys().map(ToString::to_string).collect();
+            return Err(Failure::Usage(format!("the cluster knows no {title}; known are {}", known.join(", "))));
+        }
+        let question = (&Request::QueueStatus {}).into();
+        match self.runtime.block_on(self.asker.ask(member, &question)) {
+            Err(AskError::Nobody) => {}
+            Err(error) => return Err(anyhow!("whether {title} is gone is not certain: {error}").into()),
+            Ok(_) => return Err(anyhow!("{title} answers: it is not gone").into()),
+        }
+        Ok(self.runtime.block_on(self.asker.forget(member)).map_err(|error| anyhow!(error).context(title))?)
+    }
+
     /// Asks all of them the same.
     pub fn ask(&self, question: &Question) -> Answers {
         let members = self.members.all.keys().cloned();
@@ -138,7 +158,7 @@ impl Told {
 
     /// Its role and its name.
     pub fn title(&self) -> String {
-        format!("{} `{}`", self.member.role.name(), self.member.name)
+        self.member.to_string()
     }
 
     /// In a column of a table.

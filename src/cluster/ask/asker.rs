@@ -1,6 +1,7 @@
 //! The end of whoever asks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use async_nats::{Client, Event, HeaderMap, StatusCode as Nats, Subscriber};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -18,7 +19,7 @@ use crate::admin::request::Request;
 use crate::admin::travel::Travel;
 use crate::clock::Timestamp;
 use crate::cluster::Settings;
-use crate::cluster::bucket::{ReadError, Store};
+use crate::cluster::bucket::{ReadError, Store, WriteError};
 use crate::cluster::lease;
 use crate::cluster::link::{self, LinkError};
 use crate::cluster::names::{self, Role};
@@ -40,6 +41,12 @@ pub struct Member {
     pub role: Role,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.role.name(), self.name)
+    }
 }
 
 /// What the cluster knows of a process, beside what it says itself.
@@ -135,6 +142,22 @@ pub enum ReachError {
     Bucket(#[from] ReadError),
 }
 
+/// Why a process was not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// The bucket does not answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What was written there last is not removed.
+    #[error("it is not forgotten: {0}")]
+    Write(#[from] WriteError),
+    /// No other gateway has said that it has all of its calls.
+    #[error(
+        "no other gateway has taken over its calls yet: they are looked after when its name has been silent for `lease_ms`"
+    )]
+    HasCalls,
+}
+
 /// Asks the processes of a cluster.
 #[derive(Clone, Debug)]
 pub struct Asker {
@@ -189,12 +212,31 @@ impl Asker {
             }
         }
         keys.truncate(MEMBERS_MAX);
-        let read = keys.into_iter().map(async |(member, key)| {
-            let value = self.state.get(&key).await?;
-            Ok::<_, ReadError>(value.map(|value| (standing(&member, &value.bytes), member)))
+        let read = keys.into_iter().map(async |(member, key)| match self.state.get(&key).await {
+            Ok(value) => value.map(|value| (standing(&member, &value.bytes), member)),
+            // A login that may list the bucket need not be one that may read it: keys that sign are in it too.
+            Err(_) => Some((Standing::Unknown, member)),
         });
-        let found = try_join_all(read).await?;
+        let found = join_all(read).await;
         Ok(found.into_iter().flatten().map(|(standing, member)| (member, standing)).collect())
+    }
+
+    /// Removes what the cluster knows of a process.
+    ///
+    /// # Errors
+    /// The bucket does not answer, or the calls of a gateway are not taken over yet.
+    pub async fn forget(&self, member: &Member) -> Result<(), ForgetError> {
+        let key = match member.role {
+            Role::Gateway => names::lease_of_gateway(&member.name),
+            Role::Deliverer => names::member(&member.name),
+        };
+        let Some(value) = self.state.get(&key).await? else { return Ok(()) };
+        // Whoever takes over the calls of a gateway gives its lease back when it has all of them.
+        if member.role == Role::Gateway && !lease::Value::decode(&value.bytes).is_ok_and(|lease| lease.released) {
+            return Err(ForgetError::HasCalls);
+        }
+        self.state.remove_exactly(&key, value.revision).await?;
+        Ok(())
     }
 
     /// Those that say their names.

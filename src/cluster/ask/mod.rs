@@ -21,7 +21,7 @@ use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::asker::{AskError, Asker, Member, Members, Question, ReachError, SILENCE_MAX, Standing};
+pub use self::asker::{AskError, Asker, ForgetError, Member, Members, Question, ReachError, SILENCE_MAX, Standing};
 pub use self::serve::answering;
 
 /// The version of requests that this release sends and takes.
