@@ -19,7 +19,7 @@ use tollgate::record::{Kind, codec};
 use crate::support::nats_cluster::Servers;
 use crate::support::radius::{field, record};
 use crate::support::start::Start as _;
-use crate::support::{Gateway, Running, free_ports, wait_for};
+use crate::support::{Gateway, Running, free_ports, sipp, wait_for};
 
 const PARTITIONS: u16 = 4;
 
@@ -76,11 +76,27 @@ fn folder(dir: &Path, name: &str, toml: &str) -> PathBuf {
     folder
 }
 
+/// A deliverer with the configuration of a folder.
+fn deliver(folder: &Path) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["deliver", "--config"]).arg(folder.join("tollgate.toml"));
+    Running::start(&mut command, folder.join("out"))
+}
+
 impl Lab {
     /// `None` when nats-server is not installed. `more` is what the servers are configured with, `own` are lines of
     /// `[cluster]` by name.
     fn start(dir: &Path, more: &str, own: impl Fn(&str) -> String) -> Option<Self> {
-        let servers = Servers::start(dir, 1, more)?;
+        Self::start_to(dir, 9, more, own)
+    }
+
+    /// The same, with the port to which calls go.
+    fn start_to(dir: &Path, callee: u16, more: &str, own: impl Fn(&str) -> String) -> Option<Self> {
+        Some(Self::on(dir, Servers::start(dir, 1, more)?, callee, own))
+    }
+
+    /// The same, on these servers.
+    fn on(dir: &Path, servers: Servers, callee: u16, own: impl Fn(&str) -> String) -> Self {
         let mut lab = Self { dir: dir.to_owned(), servers, gateways: Vec::new(), deliverers: Vec::new() };
         // One of each kind has the same name.
         for name in ["one", "gw2"] {
@@ -88,7 +104,7 @@ impl Lab {
             let (shown, cluster) = (dir.join(name).display().to_string(), cluster(&lab.servers, name, &own(name)));
             fs::create_dir_all(dir.join(name)).unwrap();
             let toml = format!(
-                "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n[[route]]\nto = \"sip:127.0.0.1:9\"\n\
+                "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\nallow = [\"127.0.0.0/8\"]\n[[route]]\nto = \"sip:127.0.0.1:{callee}\"\n\
                  [accounting]\non = [\"lines\"]\n[queue]\npath = \"{shown}/queue\"\nfree_min_mib = 0\n\
                  [admin]\nsocket = \"{shown}/admin.sock\"\n[sinks.file.lines]\npath = \"{shown}/lines.json\"\n{cluster}"
             );
@@ -103,12 +119,9 @@ impl Lab {
                  [sinks.file.lines]\npath = \"{}/there/{name}.json\"\nformat = \"json\"\nrotate_s = 0\nsync = \"never\"\n",
                 dir.display()
             );
-            let folder = folder(dir, &format!("deliver-{name}"), &toml);
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-            command.args(["deliver", "--config"]).arg(folder.join("tollgate.toml"));
-            lab.deliverers.push(Running::start(&mut command, folder.join("out")));
+            lab.deliverers.push(deliver(&folder(dir, &format!("deliver-{name}"), &toml)));
         }
-        Some(lab)
+        lab
     }
 
     /// The folder of an operator, whose configuration has nothing but the cluster.
@@ -144,10 +157,13 @@ impl Lab {
         self.servers.with_options(options, work);
     }
 
-    /// What the deliverers have written.
-    fn lines(&self) -> usize {
+    /// Of which sessions the deliverers have written something. A record that was on its way when it was parked may be there
+    /// twice.
+    fn written(&self) -> BTreeSet<String> {
         let files = fs::read_dir(self.dir.join("there")).into_iter().flatten().flatten();
-        files.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default().lines().count()).sum()
+        let text: String = files.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default()).collect();
+        let session = |line: &str| Some(serde_json::from_str::<Json>(line).ok()?["session"].as_str()?.to_owned());
+        text.lines().filter_map(session).collect()
     }
 }
 
@@ -203,8 +219,39 @@ fn the_status_of_all_has_everybody_and_names_who_does_not_answer() {
         let gateway = json["members"].as_array()?.iter().find(|member| member["name"] == "gw2")?.clone();
         (gateway["taken_over_by"] == "one" && gateway["state"] == "silent").then_some(())
     });
+    let forget = |role: &str, name: &str| ask(&operator, &["cluster", "forget", role, name]);
+    let said = forget("gateway", "one");
+    assert!(said.code == 1 && said.err.contains("gateway `one` answers: it is not gone"), "{}", said.err);
+    let said = forget("deliverer", "gw2");
+    assert!(said.code == 64 && said.err.contains("known are gateway `gw2`, gateway `one`"), "{}", said.err);
+    wait_for("it is forgotten", || (forget("gateway", "gw2").code == 0).then_some(()));
+    let status = ask(&operator, &["status", "--cluster", "--json"]).json();
+    assert_eq!(states(&status).len(), 3, "{status}");
+    assert_eq!(status["complete"], true, "{status}");
     let said = ask(&operator, &["status", "--cluster", "--socket", "/nowhere"]);
     assert!(said.code == 64 && said.err.contains("give one of the two"), "{}", said.err);
+}
+
+#[test]
+fn while_the_bucket_does_not_answer_those_are_asked_that_answer_a_call_to_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(servers) = Servers::start(dir.path(), 3, "") else { return };
+    let lab = Lab::on(dir.path(), servers, 9, |_| String::new());
+    let operator = lab.operator("");
+    lab.wait_whole(&operator);
+    // The only server that has it.
+    let leader = lab.servers.leader("KV_TOLLGATE_STATE");
+    lab.servers.tell(&format!("kill {leader}"));
+    let said = wait_for("all answer the call", || {
+        let said = ask(&operator, &["status", "--cluster", "--json"]);
+        let json: Json = serde_json::from_str(&said.out).ok()?;
+        let all = states(&json);
+        (all.len() == 4 && all.iter().all(|(_, state)| state == "answers")).then_some(said)
+    });
+    assert_eq!((said.code, &said.json()["complete"]), (2, &json!(false)), "{}", said.err);
+    assert!(said.err.contains("who does not answer now is not known"), "{}", said.err);
+    lab.servers.tell(&format!("start {leader}"));
+    lab.wait_whole(&operator);
 }
 
 #[test]
@@ -243,13 +290,15 @@ fn parked_records_are_shown_and_tried_again_wherever_they_are() {
         items.iter().find(|item| item["member"]["name"] == name).unwrap()["id"].as_str().unwrap().to_owned()
     };
     let (here, there) = (of("one"), of("two"));
+    let item = items.iter().find(|item| item["id"] == here.as_str()).unwrap();
+    let session = item["record"]["session"].as_str().unwrap().to_owned();
 
     // Their backend is there again.
     fs::create_dir(lab.dir.join("there")).unwrap();
     let said = ask(&lab.dir.join("gw2"), &["queue", "retry", &here, "--cluster"]);
     assert_eq!((said.code, said.err.is_empty()), (2, false), "{}", said.out);
     assert!(said.out.starts_with("1 to be tried again\n  1 at deliverer `one`\n"), "{}", said.out);
-    wait_for("it is delivered", || (lab.lines() == 1).then_some(()));
+    wait_for("it is delivered", || lab.written().contains(&session).then_some(()));
     let said = ask(&operator, &["queue", "retry", &there, "--cluster"]);
     assert!(said.code == 2 && said.out.starts_with("0 to be"), "{}: {}", said.out, said.err);
     let said = ask(&operator, &["queue", "retry", "17", "--cluster"]);
@@ -269,15 +318,78 @@ fn parked_records_are_shown_and_tried_again_wherever_they_are() {
     });
     let said = ask(&operator, &["queue", "retry", "--all", "--state", "parked", "--cluster"]);
     assert!(said.out.starts_with("39 to be tried again"), "{}: {}", said.out, said.err);
-    wait_for("all are delivered", || (lab.lines() == 40).then_some(()));
+    wait_for("all are delivered", || (lab.written().len() == 40).then_some(()));
     let log = fs::read_to_string(lab.dir.join("deliver-one/out")).unwrap();
     assert!(log.contains("over the cluster"), "the log says who: {log}");
 }
 
-/// Logins of the servers: members may do everything below the prefix, the watcher asks and no more.
+#[test]
+fn the_audit_of_all_follows_each_record_from_its_gateway_to_its_backend() {
+    const CALLS: u64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let [callee, caller] = free_ports();
+    let Some(_callee) = sipp(dir.path(), "uas.xml", callee, &[]) else { return };
+    let Some(mut lab) = Lab::start_to(dir.path(), callee, "", |_| OPEN.to_owned()) else { return };
+    let operator = lab.operator("");
+    lab.wait_whole(&operator);
+    for gateway in &lab.gateways {
+        let (to, count, id) = (gateway.address().to_string(), CALLS.to_string(), format!("{}-%u-%p@%s", gateway.port));
+        let more = [&to, "-m", &count, "-r", "50", "-d", "20", "-cid_str", &id];
+        let mut calls = sipp(dir.path(), "uac.xml", caller, &more).unwrap();
+        assert!(calls.wait("the caller").success(), "{}", calls.complaints());
+    }
+    // Start and Stop of each.
+    let all = json!(2 * 2 * CALLS);
+    let audit = |more: &[&str]| ask(&operator, &[&["audit", "--from", "2020-01-01", "--cluster"], more].concat());
+    let sink = |said: &Said| said.json()["sinks"][0].clone();
+    wait_for("all wait at the deliverers", || {
+        let said = audit(&["--json"]);
+        let sink = sink(&said);
+        (said.code == 2 && sink["with_deliverer"] == all && sink["records"] == all).then_some(())
+    });
+    let listed = audit(&["--json", "--calls", "--max", "3"]).json();
+    assert_eq!((&listed["total"], listed["records"].as_array().map(Vec::len)), (&all, Some(3)), "{listed}");
+    let words: BTreeSet<_> = listed["records"][0]["told_by"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|own| own["word"].clone())
+        .map(|own| own.to_string())
+        .collect();
+    assert_eq!(words, ["\"handed over\"".to_owned(), "\"waiting\"".to_owned()].into());
+    assert!(listed["records"][0]["call_id"].as_str().is_some_and(|id| id.contains('@')), "{listed}");
+
+    fs::create_dir(lab.dir.join("there")).unwrap();
+    wait_for("all are where they belong", || {
+        ask(&operator, &["queue", "retry", "--all", "--cluster"]);
+        let said = audit(&["--json"]);
+        (said.code == 0 && said.json()["complete"] == true && sink(&said)["records"] == all).then_some(())
+    });
+    let said = audit(&[]);
+    assert!(said.code == 0 && said.out.contains("complete, as far as they answer"), "{}: {}", said.out, said.err);
+    assert_eq!(audit(&["--sink", "lines"]).code, 0);
+    let nothing = ask(&operator, &["audit", "--day", "2020-01-01", "--cluster"]);
+    assert!(nothing.code == 2 && nothing.out.contains("no ledger has a file of that time"), "{}", nothing.out);
+
+    // Without the ledger of one deliverer nobody knows of what it has delivered.
+    lab.deliverers[1].kill();
+    let said = audit(&["--json"]);
+    let told = sink(&said);
+    let known = |key: &str| told[key].as_u64().unwrap();
+    assert_eq!((said.code, known("delivered") + known("handed_over") + known("in_stream")), (2, 4 * CALLS), "{told}");
+    assert!(known("in_stream") > 0 && said.err.contains("deliverer `two`"), "{told}: {}", said.err);
+    lab.deliverers[1] = deliver(&lab.dir.join("deliver-two"));
+    wait_for("it tells again", || (audit(&[]).code == 0).then_some(()));
+    // One gateway's records are whole by the others' word, but it does not answer.
+    lab.gateways[1].process.kill();
+    let said = audit(&[]);
+    assert!(said.code == 2 && said.err.contains("gateway `gw2`"), "{}: {}", said.out, said.err);
+}
+
+/// Logins of the servers: members may do everything, the watcher asks and lists the bucket of the members, and no more.
 const LOGINS: &str = "max_payload: 65536\nauthorization { users: [ { user: gw, password: secret }, \
     { user: watcher, password: secret, permissions: { \
-      publish: [\"tollgate.ask.>\", \"$JS.API.STREAM.INFO.KV_TOLLGATE_STATE\", \"$JS.API.STREAM.MSG.GET.KV_TOLLGATE_STATE\"], \
+      publish: [\"tollgate.ask.>\", \"$JS.API.STREAM.INFO.KV_TOLLGATE_STATE\"], \
       subscribe: [\"tollgate.answer.>\"] } } ] }\n";
 
 #[test]
