@@ -1,14 +1,13 @@
 //! A bucket of the cluster: values by key, each with a revision that rises.
 //!
 //! Reads are answered by the leader, for the answers of others may be stale (the buckets are made without direct gets); a
-//! [scan](Store::scan), which any server may answer, goes on until that one has stored what the leader had at its begin.
+//! [scan](Store::scan), which any server may be given, is made anew until the leader has it.
 //! Writes name the revision that they replace.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -174,53 +173,69 @@ impl Store {
         timeout(ANSWER_WAIT, listed).await.map_err(|_| self.unread("no answer in time"))?
     }
 
-    /// All values whose keys the pattern `keys` fits, which ends in `>`, in the order in which they were written last: what
-    /// the leader had when the scan began, or something later.
+    /// All values whose keys the pattern `keys` fits, which ends in `>`, in the order in which they were written last, as the
+    /// leader had them when the scan began.
     ///
-    /// It is read from whichever server the scan is given to, which may still be catching up with the leader: what it has not
-    /// stored yet it does not give, and does not say so. So a mark is written first, and all is there when the mark has
-    /// come, or anything later, for a server stores in order. The mark is removed again.
+    /// The servers give a scan to any of them, and one that was away and is catching up gives what it has and does not say
+    /// what it lacks. So the scan is made anew until it is given to the leader. A mark is written before, and all is there when
+    /// the mark has come: a reader is told of each key by its last value then, in order, and of nothing that came later.
     ///
-    /// Two things are left to the caller. A value that is replaced while the scan runs may be missing, for the new one may
-    /// come after the mark. And a value may have been removed at the leader, or replaced, since it was read. Whoever acts on
-    /// one writes on condition of its revision.
+    /// Left to the caller is what changes while the scan runs: a value that is replaced may be missing, for the new one comes
+    /// after the mark, and one that was read may be gone. Whoever acts on one writes on condition of its revision. (When a
+    /// key is removed, nats-server 2.9 has readers pass over all that is behind the last value of each key: nothing of that is
+    /// read here.)
     ///
     /// # Errors
-    /// Nobody answers, or stops in the middle, or the server that answers lags too far behind: another try may be given to
-    /// another one.
+    /// Nobody answers, or stops in the middle, or the leader is not given the scan. To be tried again.
     pub async fn scan(&self, keys: &str) -> Result<Vec<(String, Value)>, ReadError> {
-        let mark = format!("{}{SCANNED}", keys.trim_end_matches('>'));
+        let inbox = self.context.client().new_inbox();
+        let nonce = inbox.rsplit('.').next().unwrap_or_default();
+        let mark = format!("{}{SCANNED}{nonce}", keys.trim_end_matches('>'));
         let marked = self.put(&mark, Vec::new()).await.map_err(|error| self.unread(error))?;
         let found = self.scan_to(keys, marked).await;
-        // Of several scans at once the last one removes it; left behind, it is the next one's.
+        // One that is left behind is passed over by everybody.
         let _removed = self.remove_exactly(&mark, marked).await;
         let mut found = found?;
-        found.remove(&mark);
-        let mut values: Vec<_> = found.into_iter().collect();
-        values.sort_unstable_by_key(|(_, value)| value.revision);
-        Ok(values)
+        found.retain(|(key, _)| !key.rsplit('.').next().is_some_and(|last| last.starts_with(SCANNED)));
+        Ok(found)
     }
 
-    /// Values by key, up to that revision at least.
-    async fn scan_to(&self, keys: &str, last: u64) -> Result<HashMap<String, Value>, ReadError> {
-        let config = pull::Config {
-            filter_subject: self.bucket.subject(keys),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ack_policy: AckPolicy::None,
-            inactive_threshold: ABANDONED_AFTER,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let made = timeout(ANSWER_WAIT, self.stream.create_consumer(config)).await;
-        let consumer = made.map_err(|_| self.unread("no answer in time"))?.map_err(|error| self.unread(error))?;
-        let (mut values, mut read, mut idle) = (HashMap::new(), 0, 0);
-        while read < last {
-            if idle >= LAGS_MAX {
-                return Err(self.unread("the server that was to read it lags behind the others"));
+    /// A reader of the last values at the leader.
+    async fn reader(&self, keys: &str) -> Result<Consumer<pull::Config>, ReadError> {
+        for _ in 0..READERS_MAX {
+            let config = pull::Config {
+                filter_subject: self.bucket.subject(keys),
+                deliver_policy: DeliverPolicy::LastPerSubject,
+                ack_policy: AckPolicy::None,
+                inactive_threshold: ABANDONED_AFTER,
+                memory_storage: true,
+                num_replicas: 1,
+                ..pull::Config::default()
+            };
+            let made = timeout(ANSWER_WAIT, self.stream.create_consumer(config)).await;
+            let reader = made.map_err(|_| self.unread("no answer in time"))?.map_err(|error| self.unread(error))?;
+            let info = timeout(ANSWER_WAIT, self.stream.get_info()).await;
+            let info = info.map_err(|_| self.unread("no answer in time"))?.map_err(|error| self.unread(error))?;
+            let told = reader.cached_info();
+            let host = told.cluster.as_ref().and_then(|cluster| cluster.leader.as_ref());
+            if host == info.cluster.as_ref().and_then(|cluster| cluster.leader.as_ref()) {
+                return Ok(reader);
             }
-            // A server that catches up tells no reader of what it stores: it is asked again and again.
-            let batch = consumer.batch().max_messages(SCANNED_AT_ONCE).expires(LAG).messages().await;
+            // It would end by itself.
+            let _gone = timeout(ANSWER_WAIT, self.stream.delete_consumer(&told.name)).await;
+        }
+        Err(self.unread("its leader is not given what is to be read"))
+    }
+
+    /// The last values, up to that revision.
+    async fn scan_to(&self, keys: &str, last: u64) -> Result<Vec<(String, Value)>, ReadError> {
+        let reader = self.reader(keys).await?;
+        let (mut values, mut read, mut idle) = (Vec::new(), 0, 0);
+        while read < last {
+            if idle >= IDLE_MAX {
+                return Err(self.unread("it stopped in the middle"));
+            }
+            let batch = reader.batch().max_messages(SCANNED_AT_ONCE).expires(IDLE).messages().await;
             let mut batch = batch.map_err(|error| self.unread(error))?;
             idle += 1;
             while let Some(message) =
@@ -229,11 +244,9 @@ impl Store {
                 let message = message.map_err(|error| self.unread(error))?;
                 read = message.info().map_err(|error| self.unread(error))?.stream_sequence;
                 idle = 0;
-                let Some(key) = self.bucket.key(&message.subject) else { continue };
-                if message.headers.as_ref().is_some_and(is_removal) {
-                    values.remove(key);
-                } else {
-                    values.insert(key.to_owned(), Value { bytes: message.payload.clone(), revision: read });
+                let is_gone = message.headers.as_ref().is_some_and(is_removal);
+                if let Some(key) = self.bucket.key(&message.subject).filter(|_| !is_gone) {
+                    values.push((key.to_owned(), Value { bytes: message.payload.clone(), revision: read }));
                 }
                 if read >= last {
                     break;
@@ -251,15 +264,18 @@ const PURGE: &str = "PURGE";
 /// How long the server keeps a scan that nobody goes on with.
 const ABANDONED_AFTER: Duration = Duration::from_secs(10);
 
-/// Last part of the key of the mark up to which a scan reads.
-const SCANNED: &str = "scanned";
+/// The last part of the key of a mark up to which a scan reads begins so.
+const SCANNED: &str = "scanned-";
 
 /// Values asked for at once.
 const SCANNED_AT_ONCE: usize = 256;
 
-/// How long a server has for some of them, and how often in a row it may have none before the scan is given up.
-const LAG: Duration = Duration::from_millis(250);
-const LAGS_MAX: u32 = 8;
+/// How long a server has for some of them, and how often in a row it may have none.
+const IDLE: Duration = Duration::from_millis(250);
+const IDLE_MAX: u32 = 8;
+
+/// How often a scan is given to another server than the leader at most: of three, one in 15 000 is.
+const READERS_MAX: usize = 24;
 
 fn is_removal(headers: &HeaderMap) -> bool {
     headers.get(OPERATION).is_some_and(|operation| matches!(operation.as_str(), "DEL" | PURGE))
