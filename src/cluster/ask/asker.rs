@@ -23,7 +23,7 @@ use crate::cluster::bucket::{ReadError, Store, WriteError};
 use crate::cluster::lease;
 use crate::cluster::link::{self, LinkError};
 use crate::cluster::names::{self, Role};
-use crate::cluster::roster::MEMBERS;
+use crate::cluster::roster::{Key, MEMBERS};
 
 /// Longest silence of a process that is asked: one that works on a request says so each second.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -228,7 +228,7 @@ impl Asker {
     pub async fn forget(&self, member: &Member) -> Result<(), ForgetError> {
         let key = match member.role {
             Role::Gateway => names::lease_of_gateway(&member.name),
-            Role::Deliverer => names::member(&member.name),
+            Role::Deliverer => Key::Member(member.name.clone()).to_string(),
         };
         let Some(value) = self.state.get(&key).await? else { return Ok(()) };
         // Whoever takes over the calls of a gateway gives its lease back when it has all of them.
