@@ -43,7 +43,7 @@ fn settings(servers: &Servers) -> Settings {
 async fn write(store: &Store, count: usize, value: &[u8]) {
     let put = async |number: usize| {
         while store.put(&format!("{number:06}"), value.to_vec()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::task::yield_now().await;
         }
     };
     iter(0..count).map(put).buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
