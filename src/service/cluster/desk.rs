@@ -59,18 +59,19 @@ pub(super) struct Desk {
     pub context: Context,
     state: Store,
     calls: Store,
-    /// Names our queue.
-    home: String,
+    /// Names this process: under the message id of an earlier one the bucket would say that a call is stored which another
+    /// gateway has adopted or ended since.
+    life: String,
 }
 
 impl Desk {
     /// Connects, and sees to it that stream and buckets are there. Tried until it succeeds, at one server after the other;
     /// the log says why it does not.
-    pub fn connect(settings: Settings, disk: u128, mut patience: Patience) -> Asked {
+    pub fn connect(settings: Settings, life: u128, mut patience: Patience) -> Asked {
         Box::pin(async move {
             let mut told = String::new();
             loop {
-                let why = match Self::try_connect(&settings, disk, &patience).await {
+                let why = match Self::try_connect(&settings, life, &patience).await {
                     Ok(desk) => return Done::Connected(Box::new(desk), patience),
                     Err(why) => why,
                 };
@@ -84,13 +85,13 @@ impl Desk {
         })
     }
 
-    async fn try_connect(settings: &Settings, disk: u128, patience: &Patience) -> Result<Self, String> {
+    async fn try_connect(settings: &Settings, life: u128, patience: &Patience) -> Result<Self, String> {
         let text = |error: &dyn std::error::Error| crate::causes::chain_text(error);
         let context = link::connect_with(settings, "calls", patience).await.map_err(|error| text(&error))?;
         objects::ensure(&context, settings).await.map_err(|error| text(&error))?;
         let state = Store::new(&context, &settings.state()).await.map_err(|error| text(&error))?;
         let calls = Store::new(&context, &settings.calls()).await.map_err(|error| text(&error))?;
-        Ok(Self { context, state, calls, home: format!("{disk:032x}") })
+        Ok(Self { context, state, calls, life: format!("{life:032x}") })
     }
 
     /// Reads the leases of all gateways.
@@ -136,11 +137,11 @@ impl Desk {
     }
 
     pub fn write_call(&self, key: CallKey, turn: u64, expected: u64, value: Vec<u8>) -> Asked {
-        let (calls, home) = (self.calls.clone(), self.home.clone());
+        let (calls, life) = (self.calls.clone(), self.life.clone());
         Box::pin(async move {
             let name = key.to_string();
             let written = match expected {
-                0 => calls.create(&name, value, &format!("{name}.{home}")).await,
+                0 => calls.create(&name, value, &format!("{name}.{life}")).await,
                 _ => calls.update(&name, value, expected).await,
             };
             Done::CallWritten { key, turn, answer: answer(written) }

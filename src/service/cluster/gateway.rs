@@ -37,8 +37,8 @@ const KEYS_EVERY: u64 = 8;
 /// What the loop is made of.
 pub(super) struct Gateway {
     pub settings: Settings,
-    /// Names our queue.
-    pub disk: u128,
+    /// Names this process.
+    pub life: u128,
     pub leases: Leases,
     pub calls: Calls,
     pub shards: Shards,
@@ -84,7 +84,7 @@ impl Gateway {
         let mut ended = pin!(ended);
         let mut scan = interval(lease::Timing { lease: self.settings.lease }.scan());
         scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.asked.push(Desk::connect(self.settings.clone(), self.disk, Patience::default()));
+        self.asked.push(Desk::connect(self.settings.clone(), self.life, Patience::default()));
         self.drive_leases(Leases::start);
         self.perform(&mut first);
         loop {
@@ -265,7 +265,7 @@ impl Gateway {
         } else if self.desk.is_some() && self.patience.has_ended(now, now) {
             tracing::warn!("the server in use stores nothing for us: another one is tried");
             (self.desk, self.told, self.lives, self.confirmed) = (None, None, None, None);
-            self.asked.push(Desk::connect(self.settings.clone(), self.disk, self.patience.clone()));
+            self.asked.push(Desk::connect(self.settings.clone(), self.life, self.patience.clone()));
         }
     }
 

@@ -198,7 +198,7 @@ fn gateway(parts: Parts<'_>, echo: Echo, answer: oneshot::Sender<Compared>) -> (
         shards: Shards::new(secret, mailboxes),
         meters: Meters::new(),
         settings,
-        disk,
+        life: super::wiring::seed(),
         keyring,
         echo,
         sinks,
