@@ -26,6 +26,9 @@ fn regex(text: &str) -> Regex {
 static EPOCH: LazyLock<Regex> = LazyLock::new(|| regex(r"\b\d{10}\b(\.\d+)?"));
 static DATETIME: LazyLock<Regex> = LazyLock::new(|| regex(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?"));
 
+/// Names of the URI that a request went to.
+const TARGETS: &[&str] = &["o-uri"];
+
 /// Names of spans, in seconds or milliseconds, which are as measured; the numbers are those of RADIUS.
 const SPANS: &[&str] = &["duration", "ms_duration", "setuptime", "227", "228", "230"];
 
@@ -178,7 +181,8 @@ impl Play {
 
     /// Items that stand in another order; neighbours of different records may swap, as with the workers of the originals.
     fn order(&self, golden: &[Item], matched: &[Option<usize>], found: &mut BTreeSet<String>) {
-        let record = |item: &Item| (key(item, 3), item.value(TAGS).map(str::to_owned));
+        // Lines of old systems have no To tag; two dialogs of a fork differ by their targets.
+        let record = |item: &Item| (key(item, 3), item.value(TAGS).or_else(|| item.value(TARGETS)).map(str::to_owned));
         for (place, one) in matched.iter().enumerate() {
             for (other, later) in matched.iter().enumerate().skip(place + 1) {
                 let (first, second) = (&golden[place], &golden[other]);
