@@ -31,7 +31,8 @@ use crate::causes::chain_text;
 use crate::cluster;
 use crate::cluster::admission::Admission;
 use crate::cluster::ask::answering;
-use crate::cluster::deliver::feeder::{self, End, Shown};
+use crate::cluster::deliver::feeder;
+use crate::cluster::deliver::parts::{self, End, Parts, Shown};
 use crate::cluster::link::{self, LinkError};
 use crate::cluster::names::Role;
 use crate::cluster::objects::{self, ObjectError};
@@ -325,7 +326,7 @@ struct Feed {
     queue: queue::Handle,
     admission: Arc<Admission>,
     events: mpsc::UnboundedReceiver<Event>,
-    shown: Arc<Mutex<feeder::View>>,
+    shown: Arc<Mutex<parts::View>>,
     /// Terms that have ended because nobody answered, or for another reason: another server is tried first.
     left: usize,
 }
@@ -339,7 +340,7 @@ impl Feed {
                 () = until(ended.clone()) => return Ok(End::Told),
             };
             let Self { settings, nonce, sinks, queue, admission, events, shown, left: _ } = self;
-            let parts = feeder::Parts { settings, context, nonce, sinks, queue, admission, events, shown };
+            let parts = Parts { settings, context, nonce, sinks, queue, admission, events, shown };
             Ok(feeder::run(parts, until(ended)).await?)
         })
     }

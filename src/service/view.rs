@@ -15,7 +15,7 @@ use super::reload::Wish;
 use crate::accounting::{CallView, Closing};
 use crate::admin::{Gateway, Health, OptionView, Phase, Reloaded};
 use crate::clock::{self, Timestamp};
-use crate::cluster::deliver::feeder::{self, Shown};
+use crate::cluster::deliver::parts::{self, Shown};
 use crate::front::mailbox::{Answers, Look, Mail, Mailbox};
 use crate::ledger;
 use crate::policy::script::Traces;
@@ -109,7 +109,7 @@ impl Gateway for View {
 
     fn deliverer(&self) -> Option<Value> {
         let shown = self.deliverer.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let feeder::View { is_member, members, owners, own, open, gone, trouble } = shown;
+        let parts::View { is_member, members, owners, own, open, gone, trouble } = shown;
         Some(json!({
             "member": is_member, "members": members, "owners": owners, "own": own, "open": open, "gone": gone,
             "trouble": trouble,

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::{Book, Effect, LaneId, Wanted};
 use super::io::{Asked, Desk, Done, TakenUp, entry};
+use super::parts::{End, Parts, Shown, View};
 use super::reader::{Came, Reader};
 use crate::clock::{self, Instant};
 use crate::cluster::admission::Admission;
@@ -23,7 +23,6 @@ use crate::cluster::lease::{Owner, Timing};
 use crate::cluster::progress::OPEN_MAX;
 use crate::cluster::roster::{self, Entry, Roster};
 use crate::cluster::{Settings, names};
-use crate::ids::SinkNumber;
 use crate::queue::witness::Event;
 use crate::queue::{self, Full};
 use crate::record;
@@ -46,65 +45,6 @@ pub const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// Longest wait for all that is to be given back when the process ends.
 pub const LEAVE_WAIT: Duration = Duration::from_secs(10);
-
-/// What a feeder is made of.
-pub struct Parts {
-    /// The cluster.
-    pub settings: Settings,
-    /// The connection to its servers.
-    pub context: Context,
-    /// Random, of this process.
-    pub nonce: u128,
-    /// The sinks of this process.
-    pub sinks: Vec<(String, SinkNumber)>,
-    /// Its queue.
-    pub queue: queue::Handle,
-    /// Which records go to the sinks.
-    pub admission: Arc<Admission>,
-    /// What becomes of records in the queue.
-    pub events: mpsc::UnboundedReceiver<Event>,
-    /// Where it can be looked at.
-    pub shown: Shown,
-}
-
-/// Why a feeder has ended.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum End {
-    /// It was told to, and all is given back.
-    #[error("told to end")]
-    Told,
-    /// Nothing that the sinks hold may go any more: the term has to end.
-    #[error("{0}")]
-    Fenced(String),
-    /// This release cannot go on from what is written down.
-    #[error("{0}")]
-    Unfit(String),
-    /// Another process of the same name lives.
-    #[error("another deliverer called `{0}` is running: give each a `cluster.name` of its own")]
-    Twin(String),
-}
-
-/// What can be seen of a running feeder.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct View {
-    /// Whether the cluster has taken this process in.
-    pub is_member: bool,
-    /// The deliverers that live.
-    pub members: Vec<String>,
-    /// Who has each partition, as far as is known here.
-    pub owners: Vec<Option<String>>,
-    /// Partitions that are delivered here.
-    pub own: Vec<u16>,
-    /// Messages that were taken and are not settled.
-    pub open: usize,
-    /// Messages that the stream had lost before they were delivered.
-    pub gone: u64,
-    /// Why the cluster cannot be reached, if so.
-    pub trouble: Option<String>,
-}
-
-/// Where a feeder can be looked at.
-pub type Shown = Arc<Mutex<View>>;
 
 /// A partition that is being given back, or was lost.
 #[derive(Clone, Copy, Debug)]

@@ -6,11 +6,12 @@
 //! working set and empty at the start; what counts is the progress that is written down in the cluster ([`book`]).
 //!
 //! A record goes to its sink only while the lease is held ([`admission`](super::admission)). A process that lost a
-//! partition to another while its sinks had records of it ends its term ([`feeder::End::Fenced`]): all connections to backends are closed, and it begins anew with
+//! partition to another while its sinks had records of it ends its term ([`parts::End::Fenced`]): all connections to backends are closed, and it begins anew with
 //! nothing in hand.
 
 pub mod book;
 pub mod feeder;
 mod io;
 pub mod parked;
+pub mod parts;
 pub mod reader;
