@@ -22,7 +22,7 @@ use crate::cli::Failure;
 use crate::cli::desk::Seek;
 use crate::cli::output;
 use crate::clock::Timestamp;
-use crate::cluster::ask::{AskError, Asker, Member, Question};
+use crate::cluster::ask::{AskError, Member, Question};
 use crate::cluster::names::Role;
 use crate::ids::RecordId;
 use crate::ledger::audit::{LETTERS, Range};
@@ -243,7 +243,8 @@ impl Cluster {
         let take = &take;
         let asked: Vec<Member> = answers.good().map(|(told, _)| told.member.clone()).collect();
         let read = asked.into_iter().map(async |member| {
-            let read = parts(&self.asker, &member, range, take).await;
+            let ask = async |from, to| self.asker.ask(&member, &Question::standings(from, to)).await;
+            let read = parts(range, ask, |answer| take(&member, answer)).await;
             (member, read)
         });
         for (member, read) in self.runtime.block_on(join_all(read)) {
@@ -297,16 +298,15 @@ impl Cluster {
 
 /// Asks for a time in parts, none of which has more records than are told at once.
 async fn parts(
-    asker: &Asker,
-    member: &Member,
     range: &Range,
-    take: &impl Fn(&Member, &Value) -> Result<(), AskError>,
+    ask: impl AsyncFn(Timestamp, Timestamp) -> Result<Value, AskError>,
+    take: impl Fn(&Value) -> Result<(), AskError>,
 ) -> Result<(), AskError> {
     let mut todo = vec![(range.from, range.to)];
     while let Some((from, to)) = todo.pop() {
-        let answer = asker.ask(member, &Question::standings(from, to)).await?;
+        let answer = ask(from, to).await?;
         if answer["too_many"] != true {
-            take(member, &answer)?;
+            take(&answer)?;
             continue;
         }
         // Names of records have milliseconds.
@@ -493,5 +493,44 @@ mod tests {
         for wrong in [json!([["x", null, "start", "c", "d"]]), json!([[1]]), json!([[start, "zz", "stop", "c", "d"]])] {
             assert_eq!(ledgers.take(&said[0].0, &answer(wrong)), Err(AskError::Unreadable));
         }
+    }
+
+    /// Asks for all of a time of a ledger with records at these microseconds, which tells of three at once: what was told,
+    /// and how often it was asked.
+    fn told(records: &[i64], (from, to): (i64, i64)) -> (Result<Vec<i64>, AskError>, usize) {
+        let range = Range { from: Timestamp(from), to: Timestamp(to), title: String::new() };
+        let (told, asked) = (RefCell::new(Vec::new()), RefCell::new(0));
+        let ask = async |from: Timestamp, to: Timestamp| {
+            *asked.borrow_mut() += 1;
+            let records: Vec<i64> = records.iter().copied().filter(|at| (from.0..to.0).contains(at)).collect();
+            let too_many = records.len() > 3;
+            Ok(json!({ "too_many": too_many, "records": if too_many { Vec::new() } else { records } }))
+        };
+        let take = |answer: &Value| {
+            told.borrow_mut().extend(answer["records"].as_array().into_iter().flatten().filter_map(Value::as_i64));
+            Ok(())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let done = runtime.block_on(parts(&range, ask, take));
+        (done.map(|()| told.into_inner()), asked.into_inner())
+    }
+
+    #[test]
+    fn a_time_with_many_records_is_asked_for_in_parts_that_meet() {
+        let day = (1_700_000_000_000_000, 1_700_086_400_000_000);
+        let every = |step: i64| -> Vec<i64> { (0..40).map(|number| day.0 + number * step).collect() };
+        for (name, records, asked_max) in [
+            ("none", Vec::new(), 1),
+            ("spread over the day", every(2_160_000_000), 63),
+            ("all in one second, in milliseconds", every(1_000), 200),
+            ("before 1970 and behind it", vec![-9_000, -5_000, -1_000, 0, 3_000, 8_000], 200),
+        ] {
+            let range = if records.first().is_some_and(|first| *first < 0) { (-10_000, 10_000) } else { day };
+            let (told, asked) = told(&records, range);
+            assert_eq!(told, Ok(records), "{name}: in their order, and each once");
+            assert!(asked <= asked_max, "{name}: {asked}");
+        }
+        let (told, _) = told(&[day.0 + 500; 4], day);
+        assert!(matches!(told, Err(AskError::Failed(why)) if why.contains("one millisecond")));
     }
 }

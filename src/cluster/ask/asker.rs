@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, Event, HeaderMap, StatusCode as Nats, Subscriber};
+use async_nats::{Client, Event, HeaderMap, Message, StatusCode as Nats};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -111,6 +111,9 @@ pub enum AskError {
     /// It stopped in the middle.
     #[error("its answer breaks off")]
     Cut,
+    /// There is no end of it.
+    #[error("its answer is longer than {} MiB", ANSWER_OCTETS_MAX >> 20)]
+    TooLong,
     /// The servers do not let us ask.
     #[error("the servers do not let this login ask: {0}")]
     Forbidden(String),
@@ -343,7 +346,7 @@ fn read_member(headers: &HeaderMap) -> Option<Member> {
 }
 
 /// Waits for all pieces of an answer.
-async fn hear(heard: &mut Subscriber) -> Result<(StatusCode, Vec<u8>), AskError> {
+async fn hear(heard: &mut (impl Stream<Item = Message> + Unpin)) -> Result<(StatusCode, Vec<u8>), AskError> {
     let mut body = Vec::new();
     let mut next = 1;
     loop {
@@ -361,13 +364,104 @@ async fn hear(heard: &mut Subscriber) -> Result<(StatusCode, Vec<u8>), AskError>
         let Some(status) = headers.get(STATUS) else { continue };
         let status: StatusCode = status.as_str().parse().map_err(|_| AskError::Unreadable)?;
         let (number, all) = read_piece(&headers).ok_or(AskError::Unreadable)?;
-        if number != next || body.len() + message.payload.len() > ANSWER_OCTETS_MAX {
+        if number != next {
             return Err(AskError::Cut);
+        }
+        if body.len() + message.payload.len() > ANSWER_OCTETS_MAX {
+            return Err(AskError::TooLong);
         }
         body.extend_from_slice(&message.payload);
         if number == all {
             return Ok((status, body));
         }
         next += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{self, pending};
+
+    use super::super::pieces;
+    use super::*;
+
+    /// What the servers of the tests take in one message.
+    const PAYLOAD_MAX: usize = 65_536;
+
+    fn message((headers, payload): (HeaderMap, Bytes)) -> Message {
+        let (subject, length) = ("tollgate.answer.x".into(), payload.len());
+        Message { subject, reply: None, payload, headers: Some(headers), status: None, description: None, length }
+    }
+
+    fn of(body: &Bytes) -> Vec<Message> {
+        pieces(&HeaderMap::new(), StatusCode::OK, body.clone(), PAYLOAD_MAX).map(message).collect()
+    }
+
+    /// That a process works on it.
+    fn sign() -> Message {
+        let mut head = HeaderMap::new();
+        head.insert(MEMBER, "gateway gw1");
+        message((head, Bytes::new()))
+    }
+
+    /// What is heard of these messages, when nothing comes after them.
+    async fn heard(messages: Vec<Message>) -> Result<(StatusCode, Vec<u8>), AskError> {
+        hear(&mut stream::iter(messages).chain(pending())).await
+    }
+
+    /// As many records as are told at once, in their JSON.
+    fn long() -> Bytes {
+        let record = |number: u32| format!("[\"{number:026}\",null,\"start\",\"{number}@gw1.example.com\",\"dd-\"]");
+        let records: Vec<String> = (0..100_000).map(record).collect();
+        format!("{{\"records\":[{}]}}", records.join(",")).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_no_message_holds_arrives_whole_and_in_order() {
+        let body = long();
+        let messages = of(&body);
+        assert!(messages.len() > 100, "{}", messages.len());
+        assert!(messages.iter().all(|own| own.payload.len() + super::super::HEAD_OCTETS <= PAYLOAD_MAX));
+        let signs = [vec![sign(), sign()], messages].concat();
+        assert_eq!(heard(signs).await, Ok((StatusCode::OK, body.to_vec())));
+        assert_eq!(heard(of(&Bytes::new())).await, Ok((StatusCode::OK, Vec::new())), "an empty one is one piece");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_lacks_a_piece_breaks_off() {
+        let messages = of(&long());
+        let (all, last) = (messages.len(), messages.len() - 1);
+        let but =
+            |left: usize| messages.iter().enumerate().filter(move |(at, _)| *at != left).map(|(_, own)| own.clone());
+        for (name, messages, want) in [
+            ("the first is missing", but(0).collect(), AskError::Cut),
+            ("one is missing", but(7).collect(), AskError::Cut),
+            ("the last is missing", but(last).collect(), AskError::Cut),
+            ("one comes twice", [&messages[..8], &messages[7..]].concat(), AskError::Cut),
+            (
+                "two change places",
+                [&messages[..7], &messages[8..9], &messages[7..8], &messages[9..]].concat(),
+                AskError::Cut,
+            ),
+            ("nothing comes", Vec::new(), AskError::Silent),
+            ("it works on it, and then nothing comes", vec![sign()], AskError::Silent),
+        ] {
+            assert!(messages.len() <= all + 1, "{name}");
+            assert_eq!(heard(messages).await, Err(want), "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_beyond_the_limit_is_not_kept() {
+        let piece = |number: usize| {
+            let mut head = HeaderMap::new();
+            head.insert(STATUS, "200");
+            head.insert(super::super::PIECE, format!("{number}/9999999"));
+            message((head, vec![b'x'; 1 << 20].into()))
+        };
+        let mut endless = stream::iter((1..).map(piece));
+        assert_eq!(hear(&mut endless).await, Err(AskError::TooLong));
+        let left: Message = endless.next().await.expect("it never ends");
+        assert_eq!(left.headers.as_ref().and_then(read_piece), Some((66, 9_999_999)), "64 MiB, and the one too much");
     }
 }

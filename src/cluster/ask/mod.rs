@@ -18,6 +18,8 @@ mod asker;
 mod serve;
 
 use async_nats::HeaderMap;
+use axum::http::StatusCode;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -86,6 +88,24 @@ fn read_piece(headers: &HeaderMap) -> Option<(usize, usize)> {
     let (number, all) = headers.get(PIECE)?.as_str().split_once('/')?;
     let (number, all) = (number.parse().ok()?, all.parse().ok()?);
     (1..=all).contains(&number).then_some((number, all))
+}
+
+/// An answer in pieces, the first one first: what each of them has beside `head`, and its octets. `payload_max` is what the
+/// servers take of both.
+fn pieces(
+    head: &HeaderMap,
+    status: StatusCode,
+    mut body: Bytes,
+    payload_max: usize,
+) -> impl Iterator<Item = (HeaderMap, Bytes)> {
+    let longest = payload_max.saturating_sub(HEAD_OCTETS).clamp(1, PIECE_OCTETS_MAX);
+    let all = body.len().div_ceil(longest).max(1);
+    (1..=all).map(move |number| {
+        let mut head = head.clone();
+        head.insert(STATUS, status.as_str());
+        head.insert(PIECE, format!("{number}/{all}"));
+        (head, body.split_to(longest.min(body.len())))
+    })
 }
 
 #[cfg(test)]

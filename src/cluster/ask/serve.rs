@@ -10,7 +10,7 @@ use futures_util::stream::{SelectAll, select_all};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Ask, HEAD_OCTETS, MEMBER, PIECE, PIECE_OCTETS_MAX, STATUS};
+use super::{Ask, MEMBER, pieces};
 use crate::admin::remote::{Also, Arrived, Remote, Rights, refusal};
 use crate::causes::chain_text;
 use crate::clock::{self, Instant};
@@ -110,7 +110,7 @@ impl Answerer {
         let mut tasks = JoinSet::new();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_looking, mut silent): (bool, Option<Instant>) = (false, None);
+        let (mut is_looking, mut silence) = (false, Silence::default());
         loop {
             tokio::select! {
                 message = heard.next() => match message {
@@ -118,10 +118,9 @@ impl Answerer {
                     None => return,
                 },
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
-                    Ok(Ended::Looked(true)) => (is_looking, silent) = (false, None),
-                    Ok(Ended::Looked(false)) => {
+                    Ok(Ended::Looked(is_known)) => {
                         is_looking = false;
-                        if clock::mono().since(*silent.get_or_insert(clock::mono())) >= SILENT_MAX {
+                        if silence.looked(clock::mono(), is_known, tasks.len()) {
                             return;
                         }
                     }
@@ -178,6 +177,25 @@ impl Answerer {
     }
 }
 
+/// For how long the server has not known the cluster's state.
+#[derive(Debug, Default)]
+struct Silence {
+    since: Option<Instant>,
+}
+
+impl Silence {
+    /// What a look has shown, while so many requests are worked on. Whether another server is to be tried: not as long as
+    /// there is something to be answered, which takes no JetStream and would break off with the connection.
+    fn looked(&mut self, now: Instant, is_known: bool, answering: usize) -> bool {
+        if is_known {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        now.since(since) >= SILENT_MAX && answering == 0
+    }
+}
+
 /// Where an answer goes.
 struct Reply {
     client: Client,
@@ -206,14 +224,8 @@ impl Reply {
     }
 
     /// Sends an answer, piece by piece: the next one when the server has taken the last.
-    async fn say(&self, (status, mut body): (StatusCode, Bytes)) {
-        let longest = self.client.max_payload().saturating_sub(HEAD_OCTETS).clamp(1, PIECE_OCTETS_MAX);
-        let all = body.len().div_ceil(longest).max(1);
-        for number in 1..=all {
-            let mut head = self.head.clone();
-            head.insert(STATUS, status.as_str());
-            head.insert(PIECE, format!("{number}/{all}"));
-            let piece = body.split_to(longest.min(body.len()));
+    async fn say(&self, (status, body): (StatusCode, Bytes)) {
+        for (head, piece) in pieces(&self.head, status, body, self.client.max_payload()) {
             let said = async {
                 self.client
                     .publish_with_headers(self.subject.clone(), head, piece)
@@ -248,5 +260,30 @@ async fn complained(event: Event) {
         }
         Event::SlowConsumer(_) => tracing::debug!("more questions of the cluster than are taken: some are not heard"),
         other => tracing::debug!(event = %other, "the connection for questions of the cluster"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn another_server_is_tried_when_this_one_has_known_nothing_for_ten_seconds_and_nothing_is_being_answered() {
+        for (name, looks, want) in [
+            ("it knows", &[(0, true, 0), (30, true, 0)][..], false),
+            ("it does not yet", &[(0, false, 0), (9, false, 0)], false),
+            ("it does not for ten seconds", &[(0, false, 0), (5, false, 0), (10, false, 0)], true),
+            ("it knew in between", &[(0, false, 0), (9, true, 0), (10, false, 0), (19, false, 0)], false),
+            ("an answer is under way", &[(0, false, 0), (10, false, 1), (60, false, 1)], false),
+            ("and has ended", &[(0, false, 1), (10, false, 1), (13, false, 0)], true),
+        ] {
+            let mut silence = Silence::default();
+            let told = looks.iter().map(|(at, is_known, answering)| {
+                silence.looked(Instant(7) + Duration::from_secs(*at), *is_known, *answering)
+            });
+            assert_eq!(told.collect::<Vec<_>>().pop(), Some(want), "{name}");
+        }
     }
 }
