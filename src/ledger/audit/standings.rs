@@ -19,6 +19,10 @@ use crate::record::Kind;
 /// Records of one answer at most: of a time with more it says how many there are, and a part of it has to be asked for.
 pub const STANDINGS_MAX: usize = 100_000;
 
+/// Octets of their Call-IDs at most, as JSON has them: an answer holds 64 MiB, and what else there is of so many records
+/// takes 20 of them.
+pub const CALL_IDS_OCTETS_MAX: usize = 40 << 20;
+
 /// What became of a record at a sink, by one letter; the better one first. Where a record came into a ledger several times, as
 /// at deliverers that had it after each other, the best word holds.
 pub const LETTERS: [(char, &str); 10] = [
@@ -77,6 +81,8 @@ pub struct Standings {
     /// Rows of records, whether they are kept here or not.
     total: u64,
     max: usize,
+    /// Octets of the Call-IDs, as JSON has them.
+    octets: usize,
     by_id: HashMap<u128, u32, FixedState>,
     /// By era and place: which record that is, and what the last word on it is there.
     places: HashMap<(u64, u64), u32, FixedState>,
@@ -148,6 +154,7 @@ impl Standings {
 
     fn made(&mut self, (era, numbers): (u64, &[u8]), made: &Made<'_>) {
         self.total += 1;
+        self.octets += made.call_id.iter().map(|octet| octets_in_json(*octet)).sum::<usize>();
         if self.is_too_much() {
             (self.records, self.stays) = (Vec::new(), Vec::new());
             (self.by_id, self.places) = (HashMap::default(), HashMap::default());
@@ -165,10 +172,10 @@ impl Standings {
         self.waits(stay, numbers, made.sinks);
     }
 
-    /// Whether there are more than were asked for: then there are none here.
+    /// Whether there are more than were asked for, or longer ones than an answer holds: then there are none here.
     #[must_use]
     pub fn is_too_much(&self) -> bool {
-        self.total > self.max as u64
+        self.total > self.max as u64 || self.octets > CALL_IDS_OCTETS_MAX
     }
 
     fn waits(&mut self, stay: u32, numbers: &[u8], bits: u64) {
@@ -200,6 +207,16 @@ impl Standings {
     }
 }
 
+/// What an octet takes in a text of JSON at most: what is no UTF-8 becomes a mark of three octets.
+const fn octets_in_json(octet: u8) -> usize {
+    match octet {
+        b'"' | b'\\' => 2,
+        b' '..=b'~' => 1,
+        0x80.. => 3,
+        _ => "\\u0001".len(),
+    }
+}
+
 /// Names what ends a session, whoever has made the record: see `cluster::names::message_id`.
 fn end(made: &Made<'_>) -> Option<u128> {
     if !matches!(made.kind, Kind::Stop | Kind::Cdr) || made.session.is_empty() {
@@ -217,12 +234,14 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::ids::SinkNumber;
+    use crate::ids::{SinkMask, SinkNumber};
     use crate::ledger::Day;
     use crate::ledger::keeper::Keeper;
-    use crate::ledger::keeper::tests::{BEFORE_MIDNIGHT, committed, ended, open, turn};
+    use crate::ledger::keeper::tests::{BEFORE_MIDNIGHT, committed, ended, id, open, turn};
     use crate::queue::witness::{Event, How, Source};
     use crate::queue::{Acknowledger, Worth};
+    use crate::record::Record;
+    use crate::record::codec::{self, CALL_ID_BYTES_MAX};
 
     fn at(secs: i64) -> Timestamp {
         Timestamp(BEFORE_MIDNIGHT.0 + secs * 1_000_000)
@@ -288,5 +307,29 @@ mod tests {
         let told = Standings::read(folder.path(), &day(), 5).unwrap().json(&day(), None);
         assert_eq!((&told["too_many"], &told["total"], &told["records"]), (&json!(true), &json!(6), &json!([])));
         assert_eq!(Standings::read(folder.path(), &day(), 6).unwrap().json(&day(), None)["too_many"], false);
+    }
+
+    #[test]
+    fn records_that_no_answer_holds_are_too_many_however_few_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keeper = open(folder.path());
+        // Each of these octets is six in JSON.
+        let record = |seq: u64| {
+            let (id, call_id) = (id(at(0), seq), vec![1; CALL_ID_BYTES_MAX]);
+            let record = Record { id, call_id, ..Record::of_no_call(Kind::Start, at(0), u128::from(seq)) };
+            let (sinks, body) = (SinkMask(3), codec::encode(&record).into());
+            Event::Committed { seq, id, sinks, body, source: Source::New }
+        };
+        let fits = (CALL_IDS_OCTETS_MAX / 6 / CALL_ID_BYTES_MAX) as u64;
+        for (count, is_too_many) in [(fits, false), (fits + 1, true)] {
+            let first = if is_too_many { fits + 1 } else { 1 };
+            keeper.take(&turn(at(1), (first..=count).map(record).collect()));
+            assert!(keeper.write(at(9)));
+            let told = Standings::read(folder.path(), &day(), STANDINGS_MAX).unwrap().json(&day(), None);
+            let told_of = told["records"].as_array().map_or(0, Vec::len) as u64;
+            assert_eq!((&told["too_many"], &told["total"]), (&json!(is_too_many), &json!(count)));
+            assert_eq!(told_of, if is_too_many { 0 } else { count });
+            assert!(told.to_string().len() < 64 << 20, "{count}");
+        }
     }
 }
