@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::desk::Seek;
 use super::output::{self, Format};
 use super::{Failure, deep, load};
+use crate::cluster::names::Role;
 use crate::config::error::{Mistake, Mistakes, Place};
 use crate::config::excerpt::Files;
 use crate::config::{self, Plan};
@@ -22,6 +23,11 @@ pub struct Arguments {
     /// To be called as the service's user. Ends with `would start`, or with exit code 1.
     #[arg(long)]
     deep: bool,
+    /// With --deep: try what `tollgate deliver` needs with this file, and not what `tollgate run` does
+    ///
+    /// A file with `[cluster]` that makes no records is taken for one of `tollgate deliver` without this.
+    #[arg(long, requires = "deep")]
+    deliver: bool,
     #[command(flatten)]
     format: Format,
     /// How findings are printed
@@ -47,14 +53,28 @@ enum Shape {
 pub fn run(seek: &Seek, arguments: Arguments) -> Result<(), Failure> {
     let path = arguments.file.as_deref().unwrap_or(&seek.config);
     match arguments.shape {
-        Some(Shape::Lines) => return run_lines(seek, path, arguments.deep),
-        Some(Shape::Json) => return run_json(seek, path, arguments.deep),
-        _ if arguments.format.is_json() => return run_json(seek, path, arguments.deep),
+        Some(Shape::Lines) => return run_lines(seek, path, &arguments),
+        Some(Shape::Json) => return run_json(seek, path, &arguments),
+        _ if arguments.format.is_json() => return run_json(seek, path, &arguments),
         _ => {}
     }
     let plan = load(path)?;
     output::print(&summary(&plan))?;
-    if arguments.deep { deep::run(seek, &plan) } else { Ok(()) }
+    if arguments.deep { deep::run(seek, &plan, arguments.role(&plan)?) } else { Ok(()) }
+}
+
+impl Arguments {
+    /// What the file is tried for.
+    fn role(&self, plan: &Plan) -> Result<Role, Failure> {
+        match (self.deliver || plan.is_of_deliverer, &plan.cluster) {
+            (false, _) => Ok(Role::Gateway),
+            (true, Some(_)) => Ok(Role::Deliverer),
+            (true, None) => Err(Failure::Usage(format!(
+                "`tollgate deliver` needs `[cluster]`, and there is none in {}",
+                plan.path.display()
+            ))),
+        }
+    }
 }
 
 fn summary(plan: &Plan) -> String {
@@ -69,22 +89,22 @@ fn summary(plan: &Plan) -> String {
     )
 }
 
-fn run_json(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
+fn run_json(seek: &Seek, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = config::load(path);
     let mut files = Files::default();
     let findings: Value = found(&loaded).iter().map(|own| finding(own, &mut files)).collect::<Vec<_>>().into();
     match loaded {
-        Ok(plan) if is_deep => deep::run_json(seek, &plan, findings),
+        Ok(plan) if arguments.deep => deep::run_json(seek, &plan, arguments.role(&plan)?, findings),
         Ok(_) => Ok(output::print_json(&findings)?),
         Err(_) => {
-            let shown = if is_deep { deep::report(findings, Vec::new(), false) } else { findings };
+            let shown = if arguments.deep { deep::report(findings, Vec::new(), false) } else { findings };
             output::print_json(&shown)?;
             Err(Failure::Configuration)
         }
     }
 }
 
-fn run_lines(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
+fn run_lines(seek: &Seek, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = config::load(path);
     for mistake in found(&loaded) {
         let place = mistake.places.first().filter(|place| **place != Place::Nowhere);
@@ -93,7 +113,7 @@ fn run_lines(seek: &Seek, path: &Path, is_deep: bool) -> Result<(), Failure> {
         output::print(&output::shown(&format!("{place}: {}: {}{hint}", mistake.weight.name(), mistake.what)))?;
     }
     match loaded {
-        Ok(plan) if is_deep => deep::run(seek, &plan),
+        Ok(plan) if arguments.deep => deep::run(seek, &plan, arguments.role(&plan)?),
         Ok(_) => Ok(()),
         Err(_) => Err(Failure::Configuration),
     }

@@ -1,11 +1,14 @@
-//! `tollgate check --deep`: tries what a start needs, beside what the configuration says: ports, the queue's folder and
-//! its space, and one question to every server of every sink, and to
-//! the cluster. It leaves nothing behind.
+//! `tollgate check --deep`: tries what a start needs, beside what the configuration says. It leaves nothing behind.
+//!
+//! | of | ports and sockets | folders and space | servers |
+//! |---|---|---|---|
+//! | `tollgate run` | `sip.listen`, `admin` | the queue's | one question to every server of every sink; with `[cluster]` to that alone, for its records go there |
+//! | `tollgate deliver` | `deliver` | `deliver.directory` | one question to every server of every sink, and to the cluster |
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -14,7 +17,8 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::desk::Seek;
 use super::output;
-use crate::cluster::link;
+use crate::cluster::names::Role;
+use crate::cluster::trial;
 use crate::config::{MADE_AT_START, Plan};
 use crate::queue;
 use crate::service::try_listeners;
@@ -60,8 +64,8 @@ impl Trials {
 ///
 /// # Errors
 /// Something did not work.
-pub fn run(seek: &Seek, plan: &Plan) -> Result<(), Failure> {
-    let trials = perform(seek, plan, Trials::default())?;
+pub fn run(seek: &Seek, plan: &Plan, role: Role) -> Result<(), Failure> {
+    let trials = perform(seek, (plan, role), Trials::default())?;
     if trials.failed == 0 {
         output::print("would start")?;
     }
@@ -72,8 +76,8 @@ pub fn run(seek: &Seek, plan: &Plan) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Something did not work.
-pub fn run_json(seek: &Seek, plan: &Plan, findings: Value) -> Result<(), Failure> {
-    let trials = perform(seek, plan, Trials { is_quiet: true, ..Trials::default() })?;
+pub fn run_json(seek: &Seek, plan: &Plan, role: Role, findings: Value) -> Result<(), Failure> {
+    let trials = perform(seek, (plan, role), Trials { is_quiet: true, ..Trials::default() })?;
     output::print_json(&report(findings, trials.all.clone(), trials.failed == 0))?;
     verdict(&trials)
 }
@@ -91,30 +95,16 @@ fn verdict(trials: &Trials) -> Result<(), Failure> {
     }
 }
 
-fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failure> {
-    let is_running = seek.connect()?.is_some();
-    for (listener, outcome) in try_listeners(&plan.sip) {
-        match outcome {
-            Err(error) if is_running && error.kind() == io::ErrorKind::AddrInUse => {
-                trials.note(&format!("{listener}, which the running service has"), Ok(()))?;
-            }
-            other => trials.note(&listener, other.map_err(|error| error.to_string()))?,
-        }
+fn perform(seek: &Seek, (plan, role): (&Plan, Role), mut trials: Trials) -> Result<Trials, Failure> {
+    match role {
+        Role::Gateway => of_gateway(seek, plan, &mut trials)?,
+        Role::Deliverer => of_deliverer(seek, plan, &mut trials)?,
     }
-    if let Some(address) = plan.admin.listen.filter(|_| !is_running) {
-        let outcome = TcpListener::bind(address).map(drop).map_err(|error| error.to_string());
-        trials.note(&format!("admin.listen {address}"), outcome)?;
-    }
-    let sockets = [("admin.socket", &plan.admin.socket), ("admin.status_socket", &plan.admin.status_socket)];
-    for (option, path) in sockets.into_iter().filter(|_| !is_running) {
-        if let Some(path) = path {
-            trials.note(&format!("{option} {}", path.display()), socket(path))?;
-        }
-    }
-    trials.note(&format!("queue {}", plan.queue.path.display()), folder(&plan.queue))?;
-    trials.note("free space", space(&plan.queue))?;
+    trials.note("free space", space(plan, role))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no event loop")?;
-    for sink in &plan.sinks {
+    // What a gateway of a cluster makes goes there, and not to the sinks' servers, which it may not even reach.
+    let forwards = role == Role::Gateway && plan.cluster.is_some();
+    for sink in plan.sinks.iter().filter(|_| !forwards) {
         let asked = match runtime.block_on(sink.kind.ask(&sink.name, ANSWER_MAX)) {
             Ok(asked) => asked,
             Err(error) => vec![(String::new(), Err(error.to_string()))],
@@ -124,10 +114,57 @@ fn perform(seek: &Seek, plan: &Plan, mut trials: Trials) -> Result<Trials, Failu
         }
     }
     if let Some(cluster) = &plan.cluster {
-        let (what, outcome) = runtime.block_on(link::ask(cluster, ANSWER_MAX));
-        trials.note_of(&format!("cluster {what}"), outcome)?;
+        let sinks: Vec<&str> = plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        for (what, outcome) in runtime.block_on(trial::ask(cluster, role, &sinks, ANSWER_MAX)) {
+            trials.note_of(&what, outcome)?;
+        }
     }
     Ok(trials)
+}
+
+/// Ports, sockets and the folder of `tollgate run`.
+fn of_gateway(seek: &Seek, plan: &Plan, trials: &mut Trials) -> Result<(), Failure> {
+    let is_running = seek.connect()?.is_some();
+    for (listener, outcome) in try_listeners(&plan.sip) {
+        match outcome {
+            Err(error) if is_running && error.kind() == io::ErrorKind::AddrInUse => {
+                trials.note(&format!("{listener}, which the running service has"), Ok(()))?;
+            }
+            other => trials.note(&listener, other.map_err(|error| error.to_string()))?,
+        }
+    }
+    if !is_running {
+        listens("admin.listen", plan.admin.listen, trials)?;
+        sockets([("admin.socket", &plan.admin.socket), ("admin.status_socket", &plan.admin.status_socket)], trials)?;
+    }
+    let path = &plan.queue.path;
+    Ok(trials.note(&format!("queue {}", path.display()), folder(path))?)
+}
+
+/// The same of `tollgate deliver`.
+fn of_deliverer(seek: &Seek, plan: &Plan, trials: &mut Trials) -> Result<(), Failure> {
+    let own = &plan.deliver;
+    let socket = seek.socket.clone().or_else(|| own.socket.clone());
+    let is_running = socket.is_some() && Seek { config: seek.config.clone(), socket }.connect()?.is_some();
+    if !is_running {
+        listens("deliver.listen", own.listen, trials)?;
+        sockets([("deliver.socket", &own.socket)], trials)?;
+    }
+    Ok(trials.note(&format!("deliver.directory {}", own.directory.display()), folder(&own.directory))?)
+}
+
+fn listens(option: &str, address: Option<SocketAddr>, trials: &mut Trials) -> io::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    let outcome = TcpListener::bind(address).map(drop).map_err(|error| error.to_string());
+    trials.note(&format!("{option} {address}"), outcome)
+}
+
+fn sockets<'p>(
+    sockets: impl IntoIterator<Item = (&'p str, &'p Option<PathBuf>)>,
+    trials: &mut Trials,
+) -> io::Result<()> {
+    let mut given = sockets.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
+    given.try_for_each(|(option, path)| trials.note(&format!("{option} {}", path.display()), socket(path)))
 }
 
 /// Whether this user may make a file beside the socket. systemd-tmpfiles makes the usual folder.
@@ -139,12 +176,11 @@ fn socket(path: &Path) -> Result<(), String> {
     tempfile::tempfile_in(folder).map(drop).map_err(|error| format!("no file can be made in its folder: {error}"))
 }
 
-/// Whether this user may make files in the queue's folder, or make the folder.
-fn folder(settings: &queue::Settings) -> Result<(), String> {
-    let path = &settings.path;
+/// Whether this user may make files in a folder, or make the folder.
+fn folder(path: &Path) -> Result<(), String> {
     let (place, what) = match path.parent() {
         Some(parent) if !path.exists() => (parent, "the folder is not there, and cannot be made"),
-        _ => (path.as_path(), "no file can be made in it"),
+        _ => (path, "no file can be made in it"),
     };
     let owner = place.metadata().ok().map(|meta| meta.uid());
     let hint = owner.map_or_else(String::new, |owner| format!("; it belongs to the user {owner}: check as that one"));
@@ -152,11 +188,15 @@ fn folder(settings: &queue::Settings) -> Result<(), String> {
 }
 
 /// Whether there is as much free space as the queue wants.
-fn space(settings: &queue::Settings) -> Result<(), String> {
-    let place = settings.path.ancestors().find(|path| path.exists()).unwrap_or(&settings.path);
+fn space(plan: &Plan, role: Role) -> Result<(), String> {
+    let (path, free_min) = match role {
+        Role::Gateway => (&plan.queue.path, plan.queue.free_min),
+        Role::Deliverer => (&plan.deliver.directory, plan.queue.free_min),
+    };
+    let place = path.ancestors().find(|path| path.exists()).unwrap_or(path);
     let free = queue::free_bytes(place);
-    if free < settings.free_min {
-        let (free, least) = (free >> 20, settings.free_min >> 20);
+    if free < free_min {
+        let (free, least) = (free >> 20, free_min >> 20);
         return Err(format!("{free} MiB, `queue.free_min_mib` is {least}"));
     }
     Ok(())

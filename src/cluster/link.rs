@@ -1,16 +1,11 @@
 //! Connections of this process to the servers of its cluster.
 
-use std::time::Duration;
-
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
-use tokio::time::timeout;
 
-use super::{Settings, objects};
-use crate::causes::chain_text;
+use super::Settings;
 use crate::sinks::jetstream::BadCredentials;
 use crate::sinks::jetstream::patience::Patience;
-use crate::sinks::trial::Reached;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +40,6 @@ impl LinkError {
             Self::Credentials(_) | Self::Login { .. } => false,
         }
     }
-}
-
-/// Whether the cluster can be used, asked for `wait` at most; makes nothing.
-pub async fn ask(settings: &Settings, wait: Duration) -> Reached {
-    let asked = async {
-        let context = connect(settings, "check").await.map_err(|error| chain_text(&error))?;
-        objects::check(&context, settings).await.map(|report| report.warnings).map_err(|error| chain_text(&error))
-    };
-    let late = |_| Err(format!("no answer within {} s", wait.as_secs()));
-    let asked = timeout(wait, asked).await.unwrap_or_else(late);
-    (format!("{} {}", settings.access.servers.join(" "), settings.stream), asked)
 }
 
 /// Connects; the connection makes itself anew when it breaks. `purpose` is what the servers list it by, beside our name.

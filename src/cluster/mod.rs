@@ -19,7 +19,7 @@
 //! [`forward`] publishes, [`names`] has subjects, ids and keys, [`objects`] the stream and the buckets, [`link`] connects;
 //! [`lease`] says who may have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and
 //! writes values by revision, [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`]
-//! is the deliverer; [`ask`] asks all of them, and has them act;
+//! is the deliverer; [`ask`] asks all of them, and has them act; [`trial`] says beforehand whether they could;
 //! [`scale`] is what it takes for more calls than anybody has tried.
 
 pub mod admission;
@@ -37,5 +37,6 @@ pub mod roster;
 mod scale;
 mod settings;
 pub mod share;
+pub mod trial;
 
 pub use settings::Settings;

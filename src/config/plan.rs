@@ -60,6 +60,8 @@ pub struct Plan {
     pub cluster: Option<cluster::Settings>,
     /// What `tollgate deliver` has for itself.
     pub deliver: DeliverPlan,
+    /// Whether the file is for `tollgate deliver` alone: nothing in it makes records.
+    pub is_of_deliverer: bool,
     /// Sockets of commands and of HTTP, and who may use them.
     pub admin: admin::Settings,
     /// TLS of HTTP; `None`: it goes without.

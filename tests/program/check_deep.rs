@@ -2,30 +2,42 @@
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use async_nats::ConnectOptions;
+use async_nats::jetstream::Context;
 use serde_json::Value;
 
 use crate::support::diameter::FreeDiameter;
 use crate::support::nats::Nats;
+use crate::support::nats_cluster::Servers;
 use crate::support::start::Start as _;
 use crate::support::{FreeRadius, free_ports, peer, wait_for};
 
 /// `check --deep --json` of a configuration with these sinks: the exit code, and what it printed.
 fn deep(dir: &Path, sinks: &str) -> (i32, Value) {
+    let (toml, file) = (of_gateway(dir, sinks), dir.join("tollgate.toml"));
+    fs::write(&file, toml).unwrap();
+    deeply(&file, &[])
+}
+
+/// A gateway with these sinks, of which it uses `test`.
+fn of_gateway(dir: &Path, sinks: &str) -> String {
     let [port] = free_ports();
     let folder = dir.display();
-    let toml = format!(
+    format!(
         "[sip]\nlisten = [\"udp:127.0.0.1:{port}\"]\n[[route]]\nto = \"sip:127.0.0.1:9\"\n[accounting]\n\
          on = [\"test\"]\n[queue]\npath = \"{folder}/queue\"\nfree_min_mib = 0\n[admin]\nsocket = \"{folder}/admin.sock\"\n\
          {sinks}"
-    );
-    fs::write(dir.join("tollgate.toml"), toml).unwrap();
+    )
+}
+
+/// `check --deep --json` of a file.
+fn deeply(file: &Path, more: &[&str]) -> (i32, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    let output =
-        command.args(["check", "--deep", "--json", "--config"]).arg(dir.join("tollgate.toml")).finish().unwrap();
+    let output = command.args(["check", "--deep", "--json"]).args(more).arg("--config").arg(file).finish().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
     (output.status.code().unwrap(), value)
@@ -231,4 +243,100 @@ fn a_port_that_is_not_what_it_is_taken_for_is_told() {
         let (_, why) = of_server(&report);
         assert!(code == 1 && why.contains(want), "{kind}: {why}");
     }
+}
+
+/// What was tried, each with why it failed; warnings too.
+fn trials(report: &Value) -> Vec<String> {
+    let told = |trial: &Value| format!("{}: {} {}", trial["what"].as_str().unwrap(), trial["why"], trial["warnings"]);
+    report["trials"].as_array().unwrap().iter().map(told).collect()
+}
+
+/// Who may publish what: everything; all but records; all but what deliverers hold.
+const LOGINS: &str = "authorization { users: [ { user: all, password: secret }, \
+    { user: mute, password: secret, permissions: { publish: { deny: [\"tollgate.records.>\"] } } }, \
+    { user: idle, password: secret, permissions: { publish: { deny: [\"$KV.TOLLGATE_STATE.lease.partition.*\"] } } } ] }\n";
+
+#[test]
+fn a_gateway_of_a_cluster_asks_the_cluster_and_its_deliverers_ask_the_backends() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(servers) = Servers::start(dir.path(), 1, LOGINS) else { return };
+    let [nobody] = free_ports();
+    let folder = dir.path().display();
+    fs::write(dir.path().join("password"), "secret\n").unwrap();
+    fs::set_permissions(dir.path().join("password"), fs::Permissions::from_mode(0o600)).unwrap();
+    let cluster = |user: &str| {
+        format!(
+            "[sinks.webhook.test]\nurl = \"http://127.0.0.1:{nobody}/\"\n[cluster]\nnats = {}\nname = \"gw\"\nreplicas = 1\n\
+             user = \"{user}\"\npassword_file = \"password\"\n\
+             [deliver]\ndirectory = \"{folder}/hand\"\nsocket = \"{folder}/deliver.sock\"\n",
+            servers.list()
+        )
+    };
+    let file = dir.path().join("tollgate.toml");
+    let check = |toml: String, more: &[&str]| {
+        fs::write(&file, toml).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let (code, report) = deeply(&file, more);
+        (code, trials(&report))
+    };
+    let has = |told: &[String], begin: &str, part: &str| {
+        let it = told.iter().find(|own| own.starts_with(begin));
+        assert!(it.is_some_and(|own| own.contains(part)), "{begin} with {part}: {told:#?}");
+    };
+    let gateway = |user: &str| of_gateway(dir.path(), &cluster(user));
+    let alone = |user: &str| format!("[queue]\nfree_min_mib = 0\n{}", cluster(user));
+
+    // Nothing is there yet: a start makes it.
+    let (code, told) = check(gateway("all"), &[]);
+    assert_eq!(code, 0, "{told:#?}");
+    has(&told, "cluster nats://", "TOLLGATE_RECORDS` is not there yet");
+    has(&told, "sink test, for the deliverers: tollgate.records.test.000", "not tried");
+    let mut init = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    assert!(init.args(["cluster", "init", "--config"]).arg(&file).finish().unwrap().status.success());
+
+    let (code, told) = check(gateway("all"), &[]);
+    assert_eq!(code, 0, "{told:#?}");
+    assert!(!told.iter().any(|own| own.contains(&nobody.to_string())), "{told:#?}");
+    for begin in ["udp:127.0.0.1:", "queue ", "sink test, for", "cluster, its name:", "cluster, calls in progress:"] {
+        has(&told, begin, ": null null");
+    }
+    let (code, told) = check(gateway("mute"), &[]);
+    assert_eq!(code, 1, "{told:#?}");
+    has(&told, "sink test, for the deliverers: tollgate.records.test.000", "do not let this login publish there");
+    has(&told, "cluster, its name:", ": null null");
+
+    // The same file for who delivers, and one that is for nothing else.
+    for (toml, more) in [(gateway("all"), &["--deliver"][..]), (alone("all"), &[])] {
+        let (code, told) = check(toml, more);
+        assert_eq!(code, 1, "{told:#?}");
+        has(&told, "sink test http", "refused");
+        for begin in [
+            "deliver.socket ",
+            "deliver.directory ",
+            "free space",
+            "cluster nats://",
+            "cluster, partitions:",
+            "cluster, progress:",
+        ] {
+            has(&told, begin, ": null null");
+        }
+        assert!(!told.iter().any(|own| own.starts_with("udp:") || own.starts_with("queue ")), "{told:#?}");
+    }
+    let (_, told) = check(alone("idle"), &[]);
+    has(&told, "cluster, partitions:", "do not let this login publish there");
+    has(&told, "cluster, progress:", ": null null");
+
+    // Nothing was stored and nothing is left.
+    let login = || ConnectOptions::with_user_and_password("all".to_owned(), "secret".to_owned());
+    for stream in ["TOLLGATE_RECORDS", "KV_TOLLGATE_STATE", "KV_TOLLGATE_CALLS"] {
+        let count = async |context: Context| context.get_stream(stream).await.unwrap().cached_info().state.messages;
+        assert_eq!(servers.with_options(login(), count), 0, "{stream}");
+    }
+    assert!(!dir.path().join("hand").exists() && !dir.path().join("queue").exists());
+    let sink = format!("[sinks.webhook.test]\nurl = \"http://127.0.0.1:{nobody}/\"\n");
+    fs::write(&file, of_gateway(dir.path(), &sink)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(["check", "--deep", "--deliver", "--config"]).arg(&file).finish().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(64) && said.contains("`tollgate deliver` needs `[cluster]`"), "{said}");
 }

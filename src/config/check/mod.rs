@@ -149,6 +149,7 @@ pub(super) fn plan(file: &FileTable, root: &Node, path: &Path, check: &mut Check
         accounting_on: sinks.accounting_on,
         cluster,
         deliver,
+        is_of_deliverer,
         admin,
         admin_tls,
         log,
