@@ -261,7 +261,16 @@ mod tests {
         admission.hold(3, Instant(2_000));
         admission.note((SINK, ID), 3, Fate::Park { reason: "refused".to_owned(), code: 5 });
         assert_eq!(asked(&admission), Some(Settlement::Park { reason: "refused".to_owned(), code: 5 }));
-        assert_eq!(asked(&admission), None);
+        let mut again = lease();
+        assert_eq!(admission.instead(SINK, &mut again), None);
+        assert_eq!(again.first_tried, Some(Timestamp(5)), "that process may have sent it");
+    }
+
+    #[test]
+    fn a_record_that_is_forgotten_is_one_of_the_operator_s_when_it_comes_again() {
+        let admission = admission();
+        admission.forget((SINK, ID));
+        assert_eq!(asked(&admission), None, "no lease is asked for");
     }
 
     #[test]

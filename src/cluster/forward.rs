@@ -14,7 +14,8 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 
-use super::{Settings, names, objects};
+use super::objects::{self, ObjectError};
+use super::{Settings, names};
 use crate::dictionary::AnyDictionary;
 use crate::queue::{Lease, Worth};
 use crate::record::Record;
@@ -59,11 +60,18 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Err(error) if error.is_transient() => {
-                Err(Answer::Down { reason: error.to_string(), after: Some(LEADERLESS_PAUSE) })
-            }
-            Err(error) => Err(Answer::Misfit { reason: error.to_string() }),
+            Err(error) => Err(without(&error)),
         }
+    }
+}
+
+/// What it means for a batch that the stream or a bucket cannot be made: it waits, and none of it parks.
+fn without(error: &ObjectError) -> Answer {
+    let reason = error.to_string();
+    if error.is_transient() {
+        Answer::Down { reason, after: Some(LEADERLESS_PAUSE) }
+    } else {
+        Answer::Misfit { reason }
     }
 }
 
@@ -202,6 +210,15 @@ impl Link {
         headers.insert(names::PARTITIONS_HEADER, settings.partitions.to_string());
         Self { cluster: Arc::clone(cluster), publisher, headers }
     }
+
+    /// As it is published.
+    fn publication(&self, Message { id, body, .. }: &Message) -> PublishMessage {
+        PublishMessage::build()
+            .payload(body.clone())
+            .headers(self.headers.clone())
+            .message_id(id)
+            .expected_stream(&self.cluster.settings().stream)
+    }
 }
 
 impl Attempt for Link {
@@ -240,15 +257,9 @@ impl Attempt for Link {
         if let Err(answer) = self.cluster.ensure(&context).await {
             return answer;
         }
-        let stream = &self.cluster.settings().stream;
         let outgoing = batch.iter().enumerate().map(|(at, entry)| {
-            let Message { subject, id, body } = &entry.item;
-            let message = PublishMessage::build()
-                .payload(body.clone())
-                .headers(self.headers.clone())
-                .message_id(id)
-                .expected_stream(stream);
-            Outgoing { at, subject: Arc::clone(subject), message }
+            let message = self.publication(&entry.item);
+            Outgoing { at, subject: Arc::clone(&entry.item.subject), message }
         });
         let outgoing = outgoing.collect();
         self.publisher.deliver(batch.len(), outgoing).await
@@ -267,6 +278,97 @@ impl Attempt for Link {
         match self.publisher.info().await {
             Ok(_there) => Ok(()),
             Err(Missing::Stream(reason) | Missing::Answer(reason)) => Err(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::{CallHash, Seq};
+    use crate::queue::AFTER_ALL;
+    use crate::record::Kind as RecordKind;
+    use crate::sinks::jetstream::{Access, Login, TIMEOUT, Tls};
+
+    fn settings() -> Settings {
+        let servers = vec!["nats://a".to_owned(), "nats://b".to_owned()];
+        Settings {
+            access: Access { servers, login: Login::None, tls: Tls::default(), timeout: TIMEOUT },
+            name: "gw1".to_owned(),
+            stream: Settings::STREAM.to_owned(),
+            prefix: Settings::PREFIX.to_owned(),
+            replicas: Settings::REPLICAS,
+            partitions: Settings::PARTITIONS,
+            duplicate_window: Settings::DUPLICATE_WINDOW,
+            max_age: Settings::MAX_AGE,
+            lease: Settings::LEASE,
+            commands: false,
+        }
+    }
+
+    /// What is made of a record that the queue has under this call.
+    fn message(kind: RecordKind, call: CallHash) -> (Record, Message) {
+        let record =
+            Record { call_id: b"x@y".to_vec(), ..Record::of_no_call(kind, Timestamp(1_700_000_000_000_000), 7) };
+        let (id, body, appended) = (record.id, Bytes::from_static(b"octets of the queue"), Timestamp(5));
+        let lease = Lease { seq: Seq(1), id, call, attempts: 0, first_tried: None, appended, body };
+        let message = carry("cdrs", &settings())(&lease, &record).expect("it can be made").expect("it is wanted");
+        (record, message)
+    }
+
+    #[test]
+    fn a_record_goes_where_the_queue_orders_it_and_not_where_its_octets_would() {
+        for (kind, call) in
+            [(RecordKind::Start, CallHash::of(b"x@y")), (RecordKind::On, AFTER_ALL), (RecordKind::Event, CallHash(5))]
+        {
+            let (record, message) = message(kind, call);
+            let subject = names::records("tollgate", "cdrs", names::partition(call, 16));
+            assert_eq!((&*message.subject, message.id), (subject.as_str(), format!("{}.cdrs", record.id)), "{kind:?}");
+            assert_eq!(message.body, "octets of the queue");
+        }
+        let partitions = [CallHash::of(b"x@y"), AFTER_ALL, CallHash(5)].map(|call| names::partition(call, 16));
+        assert!(partitions[0] != partitions[1] && partitions[0] != partitions[2], "{partitions:?}: they show nothing");
+    }
+
+    #[test]
+    fn a_message_says_who_it_is_from_which_one_it_is_and_for_which_stream() {
+        let (_, message) = message(RecordKind::Start, CallHash(5));
+        let link = Link::new("cdrs", &Cluster::new(settings()));
+        let outgoing = link.publication(&message).outbound_message("somewhere");
+        let headers = outgoing.headers.expect("it has some");
+        for (name, want) in [
+            ("Nats-Msg-Id", message.id.as_str()),
+            ("Nats-Expected-Stream", "TOLLGATE_RECORDS"),
+            (names::GATEWAY_HEADER, "gw1"),
+            (names::PARTITIONS_HEADER, "16"),
+        ] {
+            assert_eq!(headers.get(name).map(async_nats::HeaderValue::as_str), Some(want), "{name}");
+        }
+        assert_eq!(outgoing.payload, message.body);
+    }
+
+    #[test]
+    fn no_number_of_tries_parks_a_record_and_the_stream_s_word_is_not_the_backend_s() {
+        let delivery = delivery(&settings());
+        assert_eq!((delivery.attempts_max, delivery.breaks_max), (u32::MAX, u32::MAX));
+        // Both servers, six questions for the objects, the acknowledgements and one question more.
+        assert_eq!(delivery.timeout, 10 * TIMEOUT);
+        assert_eq!(Link::new("cdrs", &Cluster::new(settings())).stores(), Worth::Taken);
+    }
+
+    #[test]
+    fn without_a_stream_a_batch_waits_and_only_what_does_not_mend_itself_is_a_misfit() {
+        let (stream, why) = ("TOLLGATE_RECORDS".to_owned(), "no".to_owned());
+        for (error, is_misfit) in [
+            (ObjectError::Leaderless { stream: stream.clone(), why: why.clone() }, false),
+            (ObjectError::TooFew { stream: stream.clone(), replicas: 3, why: why.clone() }, true),
+            (ObjectError::Refused { stream: stream.clone(), why: why.clone() }, true),
+            (ObjectError::Unfit { stream, what: why }, true),
+        ] {
+            let answer = without(&error);
+            assert_eq!(matches!(answer, Answer::Misfit { .. }), is_misfit, "{error}");
+            assert!(is_misfit || matches!(answer, Answer::Down { after: Some(LEADERLESS_PAUSE), .. }), "{answer:?}");
         }
     }
 }

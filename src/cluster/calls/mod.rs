@@ -16,6 +16,8 @@
 //! | more waits than is allowed | the value is dropped, counted ([`Calls::unmirrored`]), and fetched again from the queue when there is room |
 
 mod adoptions;
+#[cfg(test)]
+mod doubt_tests;
 mod mirror;
 #[cfg(test)]
 mod tests;

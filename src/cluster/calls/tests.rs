@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use super::*;
 
 /// The bucket, a gateway, and a clock.
-struct Bench {
-    calls: Calls,
+pub(super) struct Bench {
+    pub(super) calls: Calls,
     now: Now,
-    bucket: HashMap<CallKey, (u64, Vec<u8>)>,
-    revision: u64,
+    pub(super) bucket: HashMap<CallKey, (u64, Vec<u8>)>,
+    pub(super) revision: u64,
     /// What came out and is no request to the bucket.
     told: Vec<Output>,
     /// Requests that were not answered.
-    open: Vec<Output>,
+    pub(super) open: Vec<Output>,
 }
 
-fn key(number: u8) -> CallKey {
+pub(super) fn key(number: u8) -> CallKey {
     CallKey([number; 24])
 }
 
@@ -28,7 +28,7 @@ fn sinks() -> Vec<(u8, String)> {
     vec![(3, "billing".to_owned())]
 }
 
-fn value(state: State, owner: &str, former: &[&str], body: &[u8]) -> Vec<u8> {
+pub(super) fn value(state: State, owner: &str, former: &[&str], body: &[u8]) -> Vec<u8> {
     let former = former.iter().map(|name| (*name).to_owned()).collect();
     let header = Header { state, owner: home(owner), epoch: 1, written: Timestamp(0), former, sinks: sinks() };
     header.encode(body)
@@ -47,7 +47,7 @@ impl Bench {
     }
 
     /// One that serves.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut new = Self::starting(&[]);
         new.scan(1);
         assert_eq!(
@@ -62,17 +62,17 @@ impl Bench {
         self.bucket.insert(key, (self.revision, value));
     }
 
-    fn header(&self, key: CallKey) -> Option<Header> {
+    pub(super) fn header(&self, key: CallKey) -> Option<Header> {
         self.bucket.get(&key).map(|(_, value)| Header::decode(value).expect("it can be read").0)
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>) {
         let mut out = Vec::new();
         self.calls.handle(self.now, input, &mut out);
         self.sort(out);
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(super) fn pass(&mut self, millis: u64) {
         self.now = self.now.after(Duration::from_millis(millis));
         let mut out = Vec::new();
         self.calls.tick(self.now, &mut out);
@@ -88,7 +88,7 @@ impl Bench {
         }
     }
 
-    fn take(&mut self) -> Vec<Output> {
+    pub(super) fn take(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.told)
     }
 
@@ -102,7 +102,7 @@ impl Bench {
     }
 
     /// Has the bucket do what was asked first.
-    fn perform(&mut self) -> (CallKey, u64, Answer) {
+    pub(super) fn perform(&mut self) -> (CallKey, u64, Answer) {
         let last = |bench: &Self, key: &CallKey| bench.bucket.get(key).map_or(0, |(revision, _)| *revision);
         match self.open.remove(0) {
             Output::Update { key, turn, expected, value } if last(self, &key) == expected => {
@@ -120,7 +120,7 @@ impl Bench {
     }
 
     /// Answers what was asked until nothing is.
-    fn serve(&mut self) {
+    pub(super) fn serve(&mut self) {
         while let Some(first) = self.open.first().cloned() {
             if let Output::Read { key, turn } = first {
                 self.open.remove(0);
@@ -134,12 +134,12 @@ impl Bench {
         }
     }
 
-    fn put(&mut self, number: u8, body: &[u8], mark: u64) {
+    pub(super) fn put(&mut self, number: u8, body: &[u8], mark: u64) {
         self.input(Input::Put { key: key(number), value: body.to_vec(), mark });
     }
 
     /// A call that the bucket holds as ours.
-    fn mirrored(&mut self, number: u8) {
+    pub(super) fn mirrored(&mut self, number: u8) {
         self.put(number, b"call", 0);
         self.serve();
         assert!(self.calls.is_in_step());
