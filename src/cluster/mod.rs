@@ -20,10 +20,12 @@
 //! [`lease`] says who may have what, [`roster`] and [`share`] which deliverer has which partition. [`bucket`] reads and
 //! writes values by revision, [`progress`] says how far a lane is delivered, [`admission`] which records may go, [`deliver`]
 //! is the deliverer; [`ask`] asks all of them, and has them act; [`trial`] says beforehand whether they could;
+//! [`backlog`] counts what waits in the stream;
 //! [`scale`] is what it takes for more calls than anybody has tried.
 
 pub mod admission;
 pub mod ask;
+pub mod backlog;
 pub mod bucket;
 pub mod calls;
 pub mod deliver;

@@ -131,6 +131,16 @@ pub fn progress(partition: u16, sink: &str) -> String {
     format!("progress.{partition:03}.{sink}")
 }
 
+/// The keys of what has become of all records.
+pub const ALL_PROGRESS: &str = "progress.>";
+
+/// Partition and sink of a [key of progress](progress).
+#[must_use]
+pub fn read_progress(key: &str) -> Option<(u16, &str)> {
+    let (partition, sink) = key.strip_prefix("progress.")?.split_once('.')?;
+    Some((partition.parse().ok()?, sink))
+}
+
 /// Key of a parked record.
 #[must_use]
 pub fn parked(partition: u16, sink: &str, record: RecordId) -> String {
@@ -309,7 +319,9 @@ mod tests {
             ("parked.007.sql.00000000000000000000000001", Some((7, "sql", RecordId(1))))
         );
         assert_eq!(read_parked("parked.007.sql.1"), None);
-        assert_eq!(progress(3, "sql"), "progress.003.sql");
+        let key = progress(3, "sql");
+        assert_eq!((key.as_str(), read_progress(&key)), ("progress.003.sql", Some((3, "sql"))));
+        assert_eq!((read_progress("progress.sql"), read_progress("parked.003.sql")), (None, None));
     }
 
     #[test]

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use serde_json::Value as Json;
+use tollgate::cluster::backlog::{self, Backlog, Held};
+use tollgate::cluster::bucket::Store;
 use tollgate::cluster::forward::{self, Cluster, Link};
-use tollgate::cluster::{Settings, names};
+use tollgate::cluster::{Settings, names, objects};
 use tollgate::ids::{CallHash, RecordId, Seq};
 use tollgate::record::{Kind, Record, codec};
 use tollgate::sinks::attempt::{Attempts, Board};
@@ -179,9 +181,8 @@ fn a_stream_that_is_deleted_is_an_alarm_and_the_next_start_makes_it_anew() {
     wait_note(&line, &["misfit: there is no stream `TOLLGATE_RECORDS`", "what it held is lost", "cluster init"]);
     assert_eq!((line.stats().balance.delivered, line.stats().balance.parked), (20, 0));
     // Another process of the cluster starts.
-    let other = servers.with(async |context| {
-        tollgate::cluster::objects::ensure(&context, cluster.settings()).await.map(|report| report.made)
-    });
+    let other =
+        servers.with(async |context| objects::ensure(&context, cluster.settings()).await.map(|report| report.made));
     assert_eq!(other.unwrap(), [STREAM]);
     line.delivered(40);
     holds(&servers.kept(STREAM), &want);
@@ -193,9 +194,9 @@ fn a_stream_that_does_not_do_is_told_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let Some(servers) = Servers::start(dir.path(), 1, "") else { return };
     let own = settings(&servers, 1);
-    let [records, state, _] = tollgate::cluster::objects::wanted(&own);
+    let [records, state, _] = objects::wanted(&own);
     let many = |settings: &Settings| {
-        let report = servers.with(async |context| tollgate::cluster::objects::ensure(&context, settings).await);
+        let report = servers.with(async |context| objects::ensure(&context, settings).await);
         report.map(|report| (report.made, report.warnings)).map_err(|error| error.to_string())
     };
     assert_eq!(
@@ -361,4 +362,84 @@ fn deep_checks_and_cluster_init_ask_the_cluster() {
     assert!(told["why"].as_str().unwrap().contains("nats://127.0.0.1:9 can be reached"), "{told}");
     let (code, _, err) = run(&["cluster", "init"]);
     assert!(code == 1 && err.contains("no server of nats://127.0.0.1:9 can be reached"), "{err}");
+}
+
+#[test]
+fn what_waits_in_the_stream_is_counted_whoever_reads_it_or_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(servers) = Servers::start(dir.path(), 3, "") else { return };
+    let own = Settings { partitions: 4, ..settings(&servers, 3) };
+    wait_for("the servers make them", || servers.with(async |context| objects::ensure(&context, &own).await.ok()));
+    let places = servers.with(async |context| {
+        let mut places = BTreeMap::<(&str, u16), Vec<u64>>::new();
+        for (sink, partition, count) in [("read", 0, 12), ("read", 1, 5), ("unread", 2, 7), ("newer", 3, 2)] {
+            for _ in 0..count {
+                let subject = names::records("tollgate", sink, partition);
+                let ack = context.publish(subject, "a record".into()).await.unwrap().await.unwrap();
+                places.entry((sink, partition)).or_default().push(ack.sequence);
+            }
+        }
+        places
+    });
+    let backlog = || {
+        servers.with(async |context| {
+            let state = Store::new(&context, &own.state()).await.unwrap();
+            backlog::read(&context, &state, ("tollgate", STREAM)).await
+        })
+    };
+    let of = |sink: &str| {
+        let found: Backlog = wait_for("the stream has a leader", || backlog().ok());
+        let Held { records, waiting, oldest, taken, is_more } = found[sink].clone();
+        (records, waiting, oldest.is_some(), taken, is_more)
+    };
+    assert_eq!(of("read"), (17, 17, true, 0, false), "nobody has read anything");
+
+    // Of the first lane eight are read and two of these not settled; of the second all is.
+    let made = servers.with(async |context| {
+        let stream = context.get_stream(STREAM).await.unwrap();
+        u64::try_from(stream.cached_info().created.unix_timestamp_nanos()).unwrap()
+    });
+    let write = |sink: &'static str, partition: u16, bytes: Vec<u8>| {
+        servers.with(async |context| {
+            let state = Store::new(&context, &own.state()).await.unwrap();
+            state.put(&names::progress(partition, sink), bytes).await.unwrap();
+        });
+    };
+    let put_number = |mut number: u64, bytes: &mut Vec<u8>| {
+        while number >= 0x80 {
+            bytes.push(u8::try_from(number & 0x7f | 0x80).unwrap());
+            number >>= 7;
+        }
+        bytes.push(u8::try_from(number).unwrap());
+    };
+    // As version 2 has it, which stays readable.
+    let progress = |made: u64, sink: &str, partition: u16, reads: usize, settles: usize| {
+        let all = &places[&(sink, partition)][..reads];
+        let (mut bytes, mut before) = (vec![2], 0);
+        for number in [made, all[reads - 1], (reads - settles) as u64] {
+            put_number(number, &mut bytes);
+        }
+        for place in &all[settles..] {
+            put_number(place - before, &mut bytes);
+            before = *place;
+        }
+        bytes
+    };
+    write("read", 0, progress(made, "read", 0, 8, 6));
+    write("read", 1, progress(made, "read", 1, 5, 5));
+    assert_eq!(of("read"), (17, 4, true, 2, false));
+    write("read", 0, progress(made, "read", 0, 12, 12));
+    assert_eq!(of("read"), (17, 0, false, 0, false));
+    // Of a stream that was deleted since; and by a release that knows more.
+    write("unread", 2, progress(made - 1, "unread", 2, 7, 7));
+    write("newer", 3, vec![250, 1, 2, 3]);
+    assert_eq!(of("unread"), (7, 7, true, 0, false));
+    assert_eq!(of("newer"), (2, 0, false, 0, true));
+    // One that has no message any more has a deliverer all the same.
+    write("empty", 0, vec![2, 0, 0, 0]);
+    assert_eq!(of("empty"), (0, 0, false, 0, false));
+    servers.tell(&format!("kill {}", servers.leader(STREAM)));
+    assert_eq!(of("read"), (17, 0, false, 0, false), "another leads");
+    write("read", 0, progress(made, "read", 0, 8, 6));
+    assert_eq!(of("read"), (17, 4, true, 2, false));
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, Event, HeaderMap, Message, StatusCode as Nats};
+use async_nats::{Client, Event, HeaderMap, Message, StatusCode as Nats, jetstream};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,6 +19,7 @@ use crate::admin::request::Request;
 use crate::admin::travel::Travel;
 use crate::clock::Timestamp;
 use crate::cluster::Settings;
+use crate::cluster::backlog::{self, Backlog};
 use crate::cluster::bucket::{ReadError, Store, WriteError};
 use crate::cluster::lease;
 use crate::cluster::link::{self, LinkError};
@@ -161,12 +162,22 @@ pub enum ForgetError {
     HasCalls,
 }
 
+/// Why what waits in the stream is not known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NotKnown {
+    /// In words.
+    pub why: String,
+    /// Whether nothing is wrong but that this login may not ask.
+    pub is_forbidden: bool,
+}
+
 /// Asks the processes of a cluster.
 #[derive(Clone, Debug)]
 pub struct Asker {
     client: Client,
     state: Store,
     prefix: String,
+    stream: String,
     by: String,
     /// What the servers have said last that is no answer.
     complaint: Arc<Mutex<Option<String>>>,
@@ -190,7 +201,8 @@ impl Asker {
         };
         let context = link::connect_as(settings, "commands", with).await?;
         let state = Store::new(&context, &settings.state()).await?;
-        Ok(Self { client: context.client(), state, prefix: settings.prefix.clone(), by, complaint })
+        let (prefix, stream) = (settings.prefix.clone(), settings.stream.clone());
+        Ok(Self { client: context.client(), state, prefix, stream, by, complaint })
     }
 
     /// The processes, as the leader of the bucket knows them; else those that answer at once when all are called.
@@ -321,6 +333,22 @@ impl Asker {
     /// The bucket does not answer.
     pub async fn parking(&self, key: &str) -> Result<Option<Bytes>, ReadError> {
         Ok(self.state.get(key).await?.map(|value| value.bytes))
+    }
+
+    /// What waits in the stream.
+    ///
+    /// # Errors
+    /// Why that is not known; whether the servers do not let this login ask.
+    pub async fn backlog(&self) -> Result<Backlog, NotKnown> {
+        let context = jetstream::new(self.client.clone());
+        backlog::read(&context, &self.state, (&self.prefix, &self.stream)).await.map_err(|why| {
+            match self.complaint().filter(|text| text.contains("$JS.API")) {
+                Some(text) => {
+                    NotKnown { why: format!("the servers do not let this login ask: {text}"), is_forbidden: true }
+                }
+                None => NotKnown { why, is_forbidden: false },
+            }
+        })
     }
 
     fn complaint(&self) -> Option<String> {

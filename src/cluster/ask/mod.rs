@@ -23,7 +23,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::asker::{AskError, Asker, ForgetError, Member, Members, Question, ReachError, SILENCE_MAX, Standing};
+pub use self::asker::{
+    AskError, Asker, ForgetError, Member, Members, NotKnown, Question, ReachError, SILENCE_MAX, Standing,
+};
 pub use self::serve::answering;
 
 /// The version of requests that this release sends and takes.
