@@ -142,6 +142,11 @@ impl Lab {
 
     /// Publishes Starts with so many long fields as a gateway does.
     fn publish(&self, options: ConnectOptions, numbers: std::ops::Range<u64>, fields: usize) {
+        self.publish_for("lines", options, numbers, fields);
+    }
+
+    /// The same for a sink of this name.
+    fn publish_for(&self, sink: &str, options: ConnectOptions, numbers: std::ops::Range<u64>, fields: usize) {
         let work = async |context: Context| {
             for number in numbers {
                 let fields = (0..fields).map(|number| field(&format!("f{number}"), "x".repeat(FIELD_OCTETS)));
@@ -149,8 +154,8 @@ impl Lab {
                 own.id = RecordId(u128::from(number) << 8);
                 let partition = names::partition(CallHash::of(&own.call_id), PARTITIONS);
                 let message = PublishMessage::build().payload(codec::encode(&own).into());
-                let message = message.message_id(names::message_id(&own, "lines"));
-                let subject = names::records("tollgate", "lines", partition);
+                let message = message.message_id(names::message_id(&own, sink));
+                let subject = names::records("tollgate", sink, partition);
                 context.send_publish(subject, message).await.unwrap().await.unwrap();
             }
         };
@@ -386,6 +391,73 @@ fn the_audit_of_all_follows_each_record_from_its_gateway_to_its_backend() {
     assert!(said.code == 2 && said.err.contains("gateway `gw2`"), "{}: {}", said.out, said.err);
 }
 
+/// What the manual says that a login needs which asks what waits in the stream, and does no more.
+const COUNTER: &str = "authorization { users: [ { user: gw, password: secret }, \
+    { user: counter, password: secret, permissions: { \
+      publish: [\"tollgate.ask.>\", \"$JS.API.STREAM.INFO.KV_TOLLGATE_STATE\", \
+        \"$JS.API.STREAM.MSG.GET.KV_TOLLGATE_STATE\", \"$JS.API.STREAM.INFO.TOLLGATE_RECORDS\", \
+        \"$JS.API.STREAM.MSG.GET.TOLLGATE_RECORDS\", \"$JS.API.CONSUMER.CREATE.TOLLGATE_RECORDS\", \
+        \"$JS.API.CONSUMER.DELETE.TOLLGATE_RECORDS.>\"], \
+      subscribe: [\"tollgate.answer.>\"] } } ] }\n";
+
+#[test]
+fn what_waits_in_the_stream_is_told_by_sink_whoever_has_died() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    fs::write(&password, "secret\n").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+    let login = |user: &str| format!("user = \"{user}\"\npassword_file = \"{}\"\n", password.display());
+    let Some(mut lab) = Lab::start(dir.path(), COUNTER, |_| login("gw")) else { return };
+    let operator = lab.operator(&login("counter"));
+    let options = || ConnectOptions::with_user_and_password("gw".to_owned(), "secret".to_owned());
+    let status = lab.wait_whole(&operator);
+    assert_eq!((&status["stream"]["known"], &status["stream"]["waiting"]), (&json!(true), &json!(0)), "{status}");
+    lab.publish(options(), 0..40, 0);
+    lab.publish_for("nowhere", options(), 0..5, 0);
+    let stream = |command: &[&str]| {
+        let said = ask(&operator, &[command, &["--cluster", "--json"]].concat());
+        said.json()["stream"].clone()
+    };
+    let counts = |stream: &Json| {
+        let of = |name: &str| {
+            let sink = stream["sinks"].as_array()?.iter().find(|own| own["sink"] == name)?;
+            let count = |key: &str| sink[key].as_u64();
+            Some([count("records")?, count("waiting")?, count("taken")?, count("parked")?, count("deliverers")?])
+        };
+        Some([of("lines")?, of("nowhere")?])
+    };
+    wait_for("all that somebody wants is taken", || {
+        let stream = stream(&["status"]);
+        (counts(&stream)? == [[40, 0, 40, 0, 2], [5, 5, 0, 0, 0]]).then_some(())
+    });
+    let said = ask(&operator, &["status", "--cluster"]);
+    assert!(said.out.contains("45 records, 5 of them wait for a deliverer, the oldest for "), "{}", said.out);
+    let line = said.out.lines().find(|line| line.starts_with("nowhere")).unwrap();
+    assert!(line.ends_with("NONE"), "{}", said.out);
+
+    // Three are parked at a deliverer that dies, and then nobody takes what comes.
+    let socket = lab.dir.join("deliver-one/deliver.sock");
+    let said = ask(&operator, &["queue", "park", "--all", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let parked = said.out.split(' ').next().unwrap().parse::<u64>().unwrap();
+    wait_for("that is written down", || {
+        (counts(&stream(&["status"]))? == [[40, 0, 40 - parked, parked, 2], [5, 5, 0, 0, 0]]).then_some(())
+    });
+    lab.deliverers.iter_mut().for_each(Running::kill);
+    lab.publish(options(), 40..60, 0);
+    let told = stream(&["status"]);
+    assert_eq!(counts(&told), Some([[60, 20, 40 - parked, parked, 0], [5, 5, 0, 0, 0]]), "{told}");
+    assert!(told["oldest_s"].as_f64().is_some_and(|oldest| oldest > 0.0), "{told}");
+    let told = stream(&["queue", "status"]);
+    assert_eq!(counts(&told), Some([[60, 20, 40 - parked, parked, 0], [5, 5, 0, 0, 0]]), "{told}");
+    let said = ask(&operator, &["queue", "status", "--cluster"]);
+    assert!(said.out.contains("in the stream: 65 records, 25 of them wait for a deliverer"), "{}", said.out);
+    lab.deliverers[1] = deliver(&lab.dir.join("deliver-two"));
+    wait_for("it takes them", || {
+        (counts(&stream(&["status"]))? == [[60, 0, 60 - parked, parked, 1], [5, 5, 0, 0, 0]]).then_some(())
+    });
+}
+
 /// Logins of the servers: members may do everything, the watcher asks and lists the bucket of the members, and no more.
 const LOGINS: &str = "max_payload: 65536\nauthorization { users: [ { user: gw, password: secret }, \
     { user: watcher, password: secret, permissions: { \
@@ -401,7 +473,12 @@ fn logins_long_answers_and_octets_of_any_kind() {
     let login = |user: &str| format!("user = \"{user}\"\npassword_file = \"{}\"\n", password.display());
     let Some(lab) = Lab::start(dir.path(), LOGINS, |_| format!("{OPEN}{}", login("gw"))) else { return };
     let watcher = lab.operator(&login("watcher"));
-    lab.wait_whole(&watcher);
+    let status = lab.wait_whole(&watcher);
+    assert_eq!(status["stream"]["known"], false, "{status}");
+    let why = status["stream"]["why"].as_str().unwrap();
+    assert!(why.contains("do not let this login ask") && why.contains("$JS.API."), "{why}");
+    let said = ask(&lab.dir.join("gw2"), &["status", "--cluster", "--json"]);
+    assert_eq!((said.code, &said.json()["stream"]["known"]), (0, &json!(true)), "{}", said.err);
 
     // By its permissions it asks, and acts nowhere.
     let said = ask(&watcher, &["queue", "retry", "--all", "--cluster"]);

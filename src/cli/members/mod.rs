@@ -7,6 +7,7 @@ pub mod audit;
 mod calls;
 pub mod queue;
 mod status;
+mod stream;
 
 use std::time::Duration;
 
@@ -116,7 +117,11 @@ impl Cluster {
     /// Asks all of them the same.
     pub fn ask(&self, question: &Question) -> Answers {
         let members = self.members.all.keys().cloned();
-        let all = self.runtime.block_on(self.asker.ask_all(members, question));
+        self.answers(self.runtime.block_on(self.asker.ask_all(members, question)))
+    }
+
+    /// What they have answered, beside what the cluster knows of them.
+    fn answers(&self, all: Vec<(Member, Result<Value, AskError>)>) -> Answers {
         let told = |(member, answer): (Member, _)| {
             let standing = self.members.all.get(&member).cloned().unwrap_or(Standing::Unknown);
             Told { member, standing, answer }

@@ -17,17 +17,21 @@ use crate::cluster::bucket::ReadError;
 use crate::cluster::deliver::parked::Parking;
 use crate::cluster::names::{self, Role};
 
-/// Shows the balance of every sink, of each process and of all of a kind.
+/// Shows the balance of every sink, of each process and of all of a kind, and what the stream has.
 ///
 /// # Errors
 /// The cluster cannot be reached, or somebody does not answer.
 pub fn status(seek: &Seek, format: &Format) -> Result<(), Failure> {
-    let answers = Cluster::reach(seek)?.ask(&(&Request::QueueStatus {}).into());
+    let (mut answers, stream) = Cluster::reach(seek)?.ask_with_stream();
+    for status in answers.all.iter_mut().filter_map(|told| told.answer.as_mut().ok()) {
+        *status = status["queue"].take();
+    }
     let sums = sums(&answers);
     if format.is_json() {
         let sums: Vec<Value> = sums.into_values().collect();
         output::print_json(&json!({
-            "complete": answers.is_complete(), "trouble": answers.trouble, "sinks": sums, "members": answers.json(true),
+            "complete": answers.is_complete(), "trouble": answers.trouble, "sinks": sums, "stream": stream.json(),
+            "members": answers.json(true),
         }))?;
         return answers.end();
     }
@@ -41,6 +45,7 @@ pub fn status(seek: &Seek, format: &Format) -> Result<(), Failure> {
     }
     let heads: Vec<&str> = std::iter::once("MEMBER").chain(BALANCE_HEADS).collect();
     output::print(&output::table(&heads, &rows))?;
+    output::print(&format!("\nin the stream: {}\n\n{}", output::shown(&stream.line()), stream.table()))?;
     let lines: Vec<String> = answers
         .good()
         .flat_map(|(told, status)| state_lines(status).into_iter().map(|line| format!("{}: {line}", told.title())))
@@ -236,7 +241,7 @@ impl Cluster {
 
     /// Records that the cluster knows as parked and that no deliverer that answers has: `max` of them, and how many there
     /// are.
-    fn left(&self, answers: &mut Answers, sink: Option<&str>, max: usize) -> (Vec<Value>, u64) {
+    pub(super) fn left(&self, answers: &mut Answers, sink: Option<&str>, max: usize) -> (Vec<Value>, u64) {
         let keys = match self.runtime.block_on(self.asker.parked()) {
             Ok(keys) => keys,
             Err(error) => {
@@ -281,7 +286,7 @@ impl Cluster {
 const ID_CHARS: usize = 26;
 
 /// Records without a deliverer that are looked at, at most.
-const LEFT_MAX: usize = 1_000;
+pub(super) const LEFT_MAX: usize = 1_000;
 
 fn unknown(error: &ReadError) -> String {
     format!("{error}: parked records that no deliverer has are not known")

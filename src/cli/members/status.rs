@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::stream::InStream;
 use super::{Answers, Cluster, Told};
-use crate::admin::request::Request;
 use crate::cli::Failure;
 use crate::cli::desk::Seek;
 use crate::cli::output::{self, Format};
@@ -17,24 +17,25 @@ use crate::cluster::names::Role;
 /// # Errors
 /// The cluster cannot be reached, or somebody does not answer.
 pub fn status(seek: &Seek, format: &Format) -> Result<(), Failure> {
-    let answers = Cluster::reach(seek)?.ask(&(&Request::Status {}).into());
-    format.print(&to_json(&answers), || text(&answers))?;
+    let (answers, stream) = Cluster::reach(seek)?.ask_with_stream();
+    format.print(&to_json(&answers, &stream), || text(&answers, &stream))?;
     answers.end()
 }
 
-fn to_json(answers: &Answers) -> Value {
+fn to_json(answers: &Answers, stream: &InStream) -> Value {
     let (all, nobody) = partitions(answers);
     json!({
         "complete": answers.is_complete(), "trouble": answers.trouble, "members": answers.json(true),
         "calls": sum(answers, Role::Gateway, |status| &status["calls"]),
         "waiting": sum(answers, Role::Gateway, |status| &status["queue"]["waiting"]),
         "open": sum(answers, Role::Deliverer, |status| &status["deliverer"]["open"]),
-        "parked": parked(answers),
+        "parked": parked(answers) + stream.left(),
+        "stream": stream.json(),
         "partitions": all, "partitions_with_nobody": nobody,
     })
 }
 
-fn text(answers: &Answers) -> String {
+fn text(answers: &Answers, stream: &InStream) -> String {
     let (all, nobody) = partitions(answers);
     let sum = |role, count: fn(&Value) -> &Value| sum(answers, role, count);
     let count = |role| {
@@ -53,11 +54,12 @@ fn text(answers: &Answers) -> String {
             "waiting",
             format!("{} at gateways, for the stream", sum(Role::Gateway, |status| &status["queue"]["waiting"])),
         ),
+        ("stream", stream.line()),
         (
             "taken",
             format!("{} by deliverers, and not settled", sum(Role::Deliverer, |status| &status["deliverer"]["open"])),
         ),
-        ("parked", parked(answers).to_string()),
+        ("parked", (parked(answers) + stream.left()).to_string()),
         ("partitions", if all == 0 { "no deliverer tells of them".to_owned() } else { nobody }),
     ];
     let mut text: String = whole.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect();
@@ -70,6 +72,11 @@ fn text(answers: &Answers) -> String {
             text.push('\n');
             text.push_str(&output::table(heads, &rows));
         }
+    }
+    let in_stream = stream.table();
+    if !in_stream.is_empty() {
+        text.push('\n');
+        text.push_str(&in_stream);
     }
     push_table(&mut text, answers, &DOWN_HEADS, |status| destinations(status).into_iter().map(|row| row.0).collect());
     push_table(&mut text, answers, &SERVER_HEADS, |status| servers(status).into_iter().map(|row| row.0).collect());
