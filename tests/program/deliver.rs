@@ -5,26 +5,21 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{Context, stream};
+
 use serde_json::Value as Json;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
-use tollgate::cluster::deliver::book::{LaneId, Wanted};
-use tollgate::cluster::deliver::reader::{Came, Reader};
 use tollgate::cluster::names;
-use tollgate::ids::{CallHash, RecordId, SinkNumber};
+use tollgate::ids::{CallHash, RecordId};
 use tollgate::record::{Kind, codec};
 
 use crate::support::nats::Nats;
 use crate::support::nats_cluster::Servers;
 use crate::support::radius::record;
 use crate::support::start::Start as _;
-use crate::support::{Gateway, PATIENCE, Running, free_ports, sipp, try_wait_for, wait_for};
+use crate::support::{Gateway, Running, free_ports, sipp, try_wait_for, wait_for};
 
 const PARTITIONS: u16 = 4;
 const KINDS: [Kind; 3] = [Kind::Start, Kind::Interim, Kind::Stop];
@@ -87,7 +82,9 @@ impl Deliverer {
     }
 
     pub fn wait_partitions(&self, count: usize) {
-        wait_for(&format!("{count} partitions"), || (self.partitions() == count).then_some(()));
+        if try_wait_for(|| (self.partitions() == count).then_some(())).is_none() {
+            panic!("it has {} partitions and not {count}:\n{}", self.partitions(), self.says());
+        }
     }
 
     /// Nothing is taken and not settled.
@@ -217,6 +214,8 @@ fn a_stream_that_is_deleted_and_made_anew_is_read_from_its_begin() {
     anew();
     publish(&nats, 50..60);
     wait_whole(60, &words(), || one.lines(), || one.says());
+    // Until it is certain, and written down, what was read.
+    std::thread::park_timeout(Duration::from_secs(1));
     one.process.kill();
     anew();
     publish(&nats, 60..70);
@@ -225,48 +224,50 @@ fn a_stream_that_is_deleted_and_made_anew_is_read_from_its_begin() {
     assert!(one.process.printed().contains("made anew: it is read from its begin"), "{}", one.process.printed());
 }
 
+/// Has a server hold the messages that another one has, as if that one's copy of the stream now led.
+fn swap(nats: &mut Nats, dir: &Path, other: &Nats, other_dir: &Path) {
+    let messages = |dir: &Path| dir.join("nats/store/jetstream/$G/streams/TOLLGATE_RECORDS/msgs");
+    other.with(async |context| drop(context.client().flush().await));
+    nats.kill();
+    fs::remove_dir_all(messages(dir)).unwrap();
+    fs::create_dir(messages(dir)).unwrap();
+    for file in fs::read_dir(messages(other_dir)).unwrap() {
+        let file = file.unwrap();
+        if file.path().extension().is_some_and(|extension| extension == "blk") {
+            fs::copy(file.path(), messages(dir).join(file.file_name())).unwrap();
+        }
+    }
+    nats.start_again(None);
+}
+
 #[test]
-fn what_a_predecessor_has_left_open_is_waited_for_until_the_leader_knows_of_it() {
+fn nothing_is_passed_over_when_a_copy_of_the_stream_leads_that_has_other_messages_under_the_same_places() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(nats) = nats(dir.path()) else { return };
-    let publish = async |context: &Context, count: usize| {
-        for _ in 0..count {
-            context.publish("lane", "record".into()).await.unwrap().await.unwrap();
+    let Some(mut nats) = nats(dir.path()) else { return };
+    let mut one = Deliverer::start(dir.path(), "one", &nats.url());
+    one.wait_partitions(4);
+    publish(&nats, 0..50);
+    wait_whole(50, &words(), || one.lines(), || one.says());
+    // First under a deliverer that reads, then while none does.
+    for (last, name) in [(55, "second"), (60, "third")] {
+        let other_dir = dir.path().join(name);
+        let other = self::nats(&other_dir).unwrap();
+        let config = nats
+            .with(async |context| context.get_stream("TOLLGATE_RECORDS").await.unwrap().cached_info().config.clone());
+        other.stream(config);
+        for part in [0..20, 50..last, 20..50] {
+            publish(&other, part);
         }
-    };
-    nats.with(async |context| {
-        let config =
-            stream::Config { name: "S".to_owned(), subjects: vec!["lane".to_owned()], ..stream::Config::default() };
-        let created = context.create_stream(config).await.unwrap().cached_info().created;
-        let made = u64::try_from(created.unix_timestamp_nanos()).unwrap();
-        publish(&context, 3).await;
-        let (out, mut coming) = mpsc::channel(16);
-        let reader = Reader {
-            context: context.clone(),
-            stream: "S".to_owned(),
-            subject: "lane".to_owned(),
-            lane: LaneId { partition: 0, sink: SinkNumber(0) },
-            wanted: Wanted { stream: made, next: 2, owed: Some(5) },
-            room: Arc::new(Semaphore::new(16)),
-            out,
-        };
-        let mut next = async || match timeout(PATIENCE, coming.recv()).await.unwrap().unwrap().1 {
-            Came::Message { place, .. } => Some(place),
-            Came::CaughtUp => None,
-            Came::Anew => panic!("it is the stream"),
-        };
-        let looks = async {
-            assert_eq!((next().await, next().await), (Some(2), Some(3)));
-            // Servers that lag, or did: the fourth message and the fifth are not there yet.
-            assert!(timeout(Duration::from_secs(2), next()).await.is_err(), "the end is not known");
-            publish(&context, 2).await;
-            assert_eq!((next().await, next().await, next().await), (Some(4), Some(5), None));
-        };
-        tokio::select! {
-            () = reader.run() => panic!("it reads on"),
-            () = looks => {}
+        if last == 60 {
+            one.process.kill();
         }
-    });
+        swap(&mut nats, dir.path(), &other, &other_dir);
+        if last == 60 {
+            one.start_again();
+        }
+        wait_whole(usize::try_from(last).unwrap(), &words(), || one.lines(), || one.says());
+        assert!(one.process.printed().contains("the copies of the stream differ"), "{}", one.process.printed());
+    }
 }
 
 #[test]

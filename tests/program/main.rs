@@ -41,6 +41,7 @@ mod nats_servers;
 mod package;
 mod page;
 mod proxies;
+mod reading;
 #[cfg(feature = "redis")]
 mod redis;
 mod reload;

@@ -19,7 +19,7 @@ use super::parked::Parking;
 use crate::clock::Timestamp;
 use crate::cluster::admission::{Admission, Fate};
 use crate::cluster::names;
-use crate::cluster::progress::{Next, Progress, ProgressError};
+use crate::cluster::progress::{Mark, Next, Progress, ProgressError};
 use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
 use crate::queue::AFTER_ALL;
 use crate::queue::witness::{Event, How, Source};
@@ -75,15 +75,28 @@ pub struct Stream {
     pub last: u64,
 }
 
+/// What is written down of a lane.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Stored {
+    /// The progress; `None`: nothing is.
+    pub bytes: Option<Bytes>,
+    /// Its revision, under which it is ours now.
+    pub revision: u64,
+    /// The leader has other messages where those stood that were read: the lane is read again behind this place.
+    pub again_behind: Option<u64>,
+}
+
 /// Where a lane is to be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wanted {
     /// When its stream was made.
     pub stream: u64,
     /// The first message.
     pub next: u64,
-    /// The last one that a predecessor has left open.
-    pub owed: Option<u64>,
+    /// What a predecessor has left open.
+    pub owed: VecDeque<Mark>,
+    /// The last one that was read for certain.
+    pub mark: Mark,
 }
 
 /// What follows from something.
@@ -135,46 +148,56 @@ impl Book {
         self.sinks.iter().map(move |sink| LaneId { partition, sink: *sink })
     }
 
-    /// Takes up a lane, of which a predecessor has written down `stored` under `revision`; what the stream has may have been
-    /// delivered. Gives what is to be read.
+    /// Takes up a lane, of which a predecessor has written down `stored`; what the stream has may have been delivered. Gives
+    /// what is to be read.
     ///
     /// # Errors
     /// What is written down cannot be used.
-    pub fn take_up(
-        &mut self,
-        id: LaneId,
-        stored: Option<&[u8]>,
-        revision: u64,
-        stream: Stream,
-    ) -> Result<Wanted, ProgressError> {
-        let stored = stored.map(Progress::resume).transpose()?;
-        let begins = stored.as_ref().map(Progress::begin);
-        let progress = stored.unwrap_or_default().within(stream.made);
-        let wanted = Wanted { stream: stream.made, next: progress.begin(), owed: progress.owed() };
-        if begins.is_some_and(|begins| begins > wanted.next) {
-            let Wanted { stream, .. } = wanted;
+    pub fn take_up(&mut self, id: LaneId, stored: &Stored, stream: Stream) -> Result<Wanted, ProgressError> {
+        let Stored { bytes, revision, again_behind } = stored;
+        let written = bytes.as_deref().map(Progress::resume).transpose()?;
+        let begins = written.as_ref().map(Progress::begin);
+        let mut progress = written.unwrap_or_default().within(stream.made);
+        if begins.is_some_and(|begins| begins > progress.begin()) {
             tracing::error!(
                 partition = id.partition,
-                stream,
+                stream = stream.made,
                 "the stream was deleted and made anew: it is read from its begin"
             );
         }
-        self.lanes.insert(id, Lane { progress, revision, is_writing: false, may_be_there: stream.last });
-        Ok(wanted)
+        if let Some(place) = again_behind {
+            progress = progress.behind(*place);
+        }
+        let (next, owed, mark) = (progress.begin(), progress.owed().into(), progress.mark());
+        self.lanes.insert(id, Lane { progress, revision: *revision, is_writing: false, may_be_there: stream.last });
+        Ok(Wanted { stream: stream.made, next, owed, mark })
     }
 
     /// A message came out of the stream: gives its record, if that is to go into the queue.
-    pub fn came(&mut self, id: LaneId, place: u64, body: Bytes, out: &mut Vec<Effect>) -> Option<Entry> {
+    pub fn came(&mut self, id: LaneId, mark: Mark, body: Bytes, out: &mut Vec<Effect>) -> Option<Entry> {
         let lane = self.lanes.get_mut(&id)?;
         let mut gone = Vec::new();
-        let next = lane.progress.came(place, &mut gone);
-        let may_be_there = place <= lane.may_be_there;
+        let next = lane.progress.came(mark, &mut gone);
+        let may_be_there = mark.place <= lane.may_be_there;
         self.tell_gone(id, gone, out);
         if next == Next::Skip {
             out.push(Effect::Room(id));
             return None;
         }
-        Some(self.enter(id, place, body, Fate::Go { may_be_there }, false))
+        Some(self.enter(id, mark.place, body, Fate::Go { may_be_there }, false))
+    }
+
+    /// All up to this message came from the stream's leader for certain: what is settled of it may be written down.
+    pub fn sure(&mut self, id: LaneId, mark: Mark) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.progress.sure(mark);
+        }
+    }
+
+    /// Whether all that came of a partition is certain.
+    #[must_use]
+    pub fn is_sure(&self, partition: u16) -> bool {
+        self.lanes_of(partition).filter_map(|id| self.lanes.get(&id)).all(|lane| lane.progress.is_sure())
     }
 
     /// The stream has nothing more of the lane at the moment.
@@ -375,9 +398,14 @@ mod tests {
     fn desk(stored: Option<&[u8]>) -> Desk {
         let admission = Arc::new(Admission::new(4));
         let mut book = Book::new("del1", vec![SINK], Arc::clone(&admission));
-        book.take_up(LANE, stored, 7, Stream { made: MADE, last: 0 }).unwrap();
+        let stored = Stored { bytes: stored.map(Bytes::copy_from_slice), revision: 7, again_behind: None };
+        book.take_up(LANE, &stored, Stream { made: MADE, last: 0 }).unwrap();
         admission.hold(3, Instant(u64::MAX));
         Desk { book, admission, effects: Vec::new() }
+    }
+
+    const fn at(place: u64) -> Mark {
+        Mark { place, time: 1_700_000_000_000_000_000 + place }
     }
 
     fn body(seed: u64) -> Bytes {
@@ -387,7 +415,8 @@ mod tests {
     impl Desk {
         /// A message comes, and its record is committed at `seq`; gives its name.
         fn takes(&mut self, place: u64, seq: u64) -> Option<RecordId> {
-            let entry = self.book.came(LANE, place, body(place), &mut self.effects)?;
+            let entry = self.book.came(LANE, at(place), body(place), &mut self.effects)?;
+            self.book.sure(LANE, at(place));
             self.hears(committed(seq, &entry, Source::New));
             Some(entry.id)
         }
@@ -512,7 +541,7 @@ mod tests {
     fn of_a_partition_that_was_given_back_the_queue_sends_nothing_whether_committed_or_not() {
         let mut desk = desk(None);
         let id = desk.takes(10, 1).unwrap();
-        let coming = desk.book.came(LANE, 11, body(11), &mut desk.effects).unwrap();
+        let coming = desk.book.came(LANE, at(11), body(11), &mut desk.effects).unwrap();
         desk.book.give_up(3);
         assert_eq!(desk.asks(1, id), Some(Settlement::Withdrawn));
         assert!(matches!(desk.asks(2, coming.id), Some(Settlement::Defer { .. })), "it is not known yet where it is");
@@ -528,7 +557,8 @@ mod tests {
         let mut desk = desk(None);
         let id = desk.takes(10, 1).unwrap();
         desk.book.give_up(3);
-        desk.book.take_up(LANE, None, 9, Stream { made: MADE, last: 10 }).unwrap();
+        let stored = Stored { revision: 9, ..Stored::default() };
+        desk.book.take_up(LANE, &stored, Stream { made: MADE, last: 10 }).unwrap();
         desk.admission.hold(3, Instant(u64::MAX));
         assert_eq!(desk.takes(10, 2), Some(id));
         assert_eq!(desk.asks(1, id), Some(Settlement::Withdrawn));
@@ -549,7 +579,7 @@ mod tests {
     #[test]
     fn octets_that_are_no_record_are_taken_too_so_that_they_are_parked() {
         let mut desk = desk(None);
-        let first = desk.book.came(LANE, 10, Bytes::from_static(b"\x07newer"), &mut desk.effects).unwrap();
+        let first = desk.book.came(LANE, at(10), Bytes::from_static(b"\x07newer"), &mut desk.effects).unwrap();
         assert_eq!((first.id, first.body.as_slice()), (RecordId(10), &b"\x07newer"[..]));
     }
 }

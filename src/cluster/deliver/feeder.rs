@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::{Book, Effect, LaneId, Wanted};
 use super::io::{Asked, Desk, Done, TakenUp, entry};
+use super::leading::{LOOK_EVERY, Led};
 use super::parts::{End, Parts, Shown, View};
-use super::reader::{Came, Reader};
+use super::reader::{Came, Reader, SURE_WAIT, Source, Wires};
 use crate::clock::{self, Instant};
 use crate::cluster::admission::Admission;
 use crate::cluster::bucket::{ReadError, WriteError};
@@ -50,7 +51,7 @@ pub const LEAVE_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 enum Parting {
     /// The plan gives it to another.
-    Giving { until: Instant },
+    Giving { since: Instant },
     /// The lease has ended, and the sinks had records of it.
     Lost,
 }
@@ -58,6 +59,7 @@ enum Parting {
 struct Lane {
     room: Arc<Semaphore>,
     reading: AbortHandle,
+    ending: watch::Sender<bool>,
 }
 
 struct Feeder {
@@ -79,6 +81,9 @@ struct Feeder {
     /// A commit that the queue had no room for.
     held: Option<record::Commit>,
     is_scanning: bool,
+    /// Who leads the stream.
+    led: watch::Sender<Led>,
+    is_looking: bool,
     shown: Shown,
     gone: u64,
     trouble: Option<String>,
@@ -106,8 +111,10 @@ pub async fn run(parts: Parts, ended: impl Future<Output = ()>) -> Result<End, R
     let mut ended = pin!(ended);
     let mut scan = interval(timing.scan());
     let mut write = interval(WRITE_EVERY);
+    let mut look = interval(LOOK_EVERY);
     scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
     write.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut leaving: Option<Instant> = None;
     let mut told = Vec::new();
     loop {
@@ -136,6 +143,7 @@ pub async fn run(parts: Parts, ended: impl Future<Output = ()>) -> Result<End, R
             }
             _ = receipt.recv() => {}
             _ = scan.tick() => feeder.scan(),
+            _ = look.tick() => feeder.look(),
             _ = write.tick() => {
                 feeder.write();
                 feeder.part(&mut out);
@@ -176,6 +184,8 @@ impl Feeder {
             entries: Vec::new(),
             held: None,
             is_scanning: false,
+            led: watch::Sender::default(),
+            is_looking: false,
             shown,
             gone: 0,
             trouble: None,
@@ -197,6 +207,12 @@ impl Feeder {
     fn scan(&mut self) {
         if !std::mem::replace(&mut self.is_scanning, true) {
             self.asked.push(self.desk.scan(self.settings.partitions));
+        }
+    }
+
+    fn look(&mut self) {
+        if !self.lanes.is_empty() && !std::mem::replace(&mut self.is_looking, true) {
+            self.asked.push(self.desk.led());
         }
     }
 
@@ -230,13 +246,25 @@ impl Feeder {
             Done::Updated { key, turn, answer } => {
                 self.drive(roster::Input::Answered { key: &key, turn, answer }, out);
             }
-            Done::TakenUp { partition, epoch, taken } if self.tenures.get(&partition) == Some(&epoch) => match taken {
-                Ok(taken) => self.begin(partition, taken),
-                Err(why) => {
-                    tracing::warn!(partition, why, "what a partition has delivered cannot be read: it is tried again");
-                    self.asked.push(later(self.desk.take_up(partition, epoch)));
+            Done::Led { asked, by } => {
+                self.is_looking = false;
+                if let Some(by) = by {
+                    self.led.send_replace(Led { by, asked });
                 }
-            },
+            }
+            Done::TakenUp { partition, epoch, by_time, taken } if self.tenures.get(&partition) == Some(&epoch) => {
+                match taken {
+                    Ok(taken) => self.begin(partition, taken),
+                    Err(why) => {
+                        tracing::warn!(
+                            partition,
+                            why,
+                            "what a partition has delivered cannot be read: it is tried again"
+                        );
+                        self.asked.push(later(self.desk.take_up(partition, epoch, by_time)));
+                    }
+                }
+            }
             Done::TakenUp { .. } => {}
             Done::Written { write, result } => self.written(write.lane, result),
             Done::Parked { at, id, parking, result } => match result {
@@ -270,26 +298,31 @@ impl Feeder {
             Ok(revision) => self.book.written(lane, Some(revision)),
             Err(error) => {
                 self.book.written(lane, None);
-                if error == WriteError::Conflict
-                    && let Some(epoch) = self.tenures.get(&lane.partition).copied()
-                {
+                if error == WriteError::Conflict && self.tenures.contains_key(&lane.partition) {
                     tracing::warn!(
                         partition = lane.partition,
                         "somebody else has written a progress: it is read again"
                     );
-                    self.stop_reading(lane.partition);
-                    self.book.give_up(lane.partition);
-                    self.asked.push(later(self.desk.take_up(lane.partition, epoch)));
+                    self.take_up_again(lane.partition, false);
                 }
             }
         }
     }
 
+    /// Takes up a partition that is ours as if it had come from another deliverer.
+    fn take_up_again(&mut self, partition: u16, by_time: bool) {
+        self.stop_reading(partition);
+        self.book.give_up(partition);
+        if let Some(epoch) = self.tenures.get(&partition) {
+            self.asked.push(later(self.desk.take_up(partition, *epoch, by_time)));
+        }
+    }
+
     /// A partition is ours: its lanes are read from where its last owner has come.
     fn begin(&mut self, partition: u16, TakenUp { lanes, stream, parked }: TakenUp) {
-        for (id, stored, revision) in lanes {
+        for (id, stored) in lanes {
             let sink = self.desk.sink(id.sink).to_owned();
-            match self.book.take_up(id, stored.as_deref(), revision, stream) {
+            match self.book.take_up(id, &stored, stream) {
                 Ok(wanted) => self.read(id, &sink, wanted),
                 Err(error) => {
                     let why = format!(
@@ -314,17 +347,23 @@ impl Feeder {
 
     fn read(&mut self, lane: LaneId, sink: &str, wanted: Wanted) {
         let room = Arc::new(Semaphore::new(OPEN_MAX));
-        let reader = Reader {
+        let (ending, end) = watch::channel(false);
+        let source = Source {
             context: self.desk.context.clone(),
             stream: self.settings.stream.clone(),
             subject: names::records(&self.settings.prefix, sink, lane.partition),
             lane,
-            wanted,
-            room: Arc::clone(&room),
-            out: self.came.clone(),
         };
-        let reading = self.readers.spawn_local(reader.run());
-        self.lanes.insert(lane, Lane { room, reading });
+        let wires = Wires { room: Arc::clone(&room), out: self.came.clone(), led: self.led.subscribe(), ending: end };
+        let reading = self.readers.spawn_local(Reader::new(source, wanted, wires).run());
+        self.lanes.insert(lane, Lane { room, reading, ending });
+    }
+
+    /// No more is read of a partition, but what came may still be told to be certain.
+    fn end_reading(&self, partition: u16) {
+        for (_, lane) in self.lanes.iter().filter(|(id, _)| id.partition == partition) {
+            lane.ending.send_replace(true);
+        }
     }
 
     fn stop_reading(&mut self, partition: u16) {
@@ -345,12 +384,15 @@ impl Feeder {
         }
         let mut effects = Vec::new();
         match came {
-            Came::Message { place, body } => self.entries.extend(self.book.came(lane, place, body, &mut effects)),
+            Came::Message { mark, body } => self.entries.extend(self.book.came(lane, mark, body, &mut effects)),
+            Came::Sure(mark) => self.book.sure(lane, mark),
             Came::CaughtUp => self.book.caught_up(lane, &mut effects),
             Came::Anew => {
                 let why = "the stream was deleted and made anew while it was read".to_owned();
                 self.end.get_or_insert(End::Fenced(why));
             }
+            Came::Moved if self.parting.contains_key(&lane.partition) => {}
+            Came::Moved => self.take_up_again(lane.partition, true),
         }
         self.effects(effects);
     }
@@ -421,13 +463,13 @@ impl Feeder {
             roster::Output::Take { partition, epoch } => {
                 let partition = number(partition);
                 self.tenures.insert(partition, epoch);
-                self.asked.push(self.desk.take_up(partition, epoch));
+                self.asked.push(self.desk.take_up(partition, epoch, false));
             }
             roster::Output::Give(partition) => {
                 let partition = number(partition);
-                self.stop_reading(partition);
+                self.end_reading(partition);
                 self.admission.leave(partition);
-                self.parting.insert(partition, Parting::Giving { until: clock::mono() + GIVE_WAIT });
+                self.parting.insert(partition, Parting::Giving { since: clock::mono() });
             }
             roster::Output::Drop(partition) => {
                 let partition = number(partition);
@@ -448,14 +490,17 @@ impl Feeder {
         for (partition, parting) in self.parting.clone() {
             let is_out = self.admission.is_out(partition);
             match parting {
-                Parting::Giving { until } if is_out && now >= until => {
+                Parting::Giving { since } if is_out && now >= since + GIVE_WAIT => {
                     let why =
                         format!("a sink holds records of partition {partition}, which is to go to another deliverer");
                     self.end.get_or_insert(End::Fenced(why));
                 }
                 Parting::Giving { .. } if is_out || !self.book.is_written(partition) => {}
+                // What is not certain by then is repeated.
+                Parting::Giving { since } if !self.book.is_sure(partition) && now < since + SURE_WAIT => {}
                 Parting::Giving { .. } => {
                     self.parting.remove(&partition);
+                    self.stop_reading(partition);
                     self.tenures.remove(&partition);
                     self.book.give_up(partition);
                     tracing::info!(partition, "a partition is given back");

@@ -1,13 +1,15 @@
 //! Questions of a deliverer to the cluster, each a future that ends with what came of it.
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, Stream};
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::time::timeout;
 
-use super::book::{self, LaneId, Write};
+use super::book::{self, LaneId, Stored, Write};
+use super::leading::{self, AGAIN_BEFORE, Server};
 use super::parked::Parking;
+use crate::clock::{Instant, mono};
 use crate::cluster::bucket::{ANSWER_WAIT, ReadError, Store, Value, WriteError};
 use crate::cluster::lease::Answer;
 use crate::cluster::progress::Progress;
@@ -21,17 +23,18 @@ pub(super) enum Done {
     Scanned(Result<Vec<Entry>, ReadError>),
     Read(Key, Result<Option<Value>, ReadError>),
     Updated { key: Key, turn: u64, answer: Answer },
-    TakenUp { partition: u16, epoch: u64, taken: Result<TakenUp, String> },
+    TakenUp { partition: u16, epoch: u64, by_time: bool, taken: Result<TakenUp, String> },
     Written { write: Write, result: Result<u64, WriteError> },
     Parked { at: (LaneId, u64), id: RecordId, parking: Parking, result: Result<u64, WriteError> },
+    Led { asked: Instant, by: Option<Server> },
     Unparked { lane: LaneId, id: RecordId, result: Result<(), WriteError> },
 }
 
 /// What was read of a partition, and made ours.
 #[derive(Debug)]
 pub(super) struct TakenUp {
-    /// Each lane with its progress and the revision under which we have written it.
-    pub lanes: Vec<(LaneId, Option<Bytes>, u64)>,
+    /// Each lane with its progress.
+    pub lanes: Vec<(LaneId, Stored)>,
     /// The stream, after the last owner had it.
     pub stream: book::Stream,
     /// Parked records; without a body their messages are gone.
@@ -142,24 +145,41 @@ impl Desk {
         })
     }
 
-    /// Makes the progress of a partition ours, and reads what a predecessor has left.
-    pub fn take_up(&self, partition: u16, epoch: u64) -> Asked {
+    /// Asks who leads the stream.
+    pub fn led(&self) -> Asked {
         let desk = self.clone();
         Box::pin(async move {
-            let taken = desk.taken_up(partition).await;
-            Done::TakenUp { partition, epoch, taken }
+            let asked = mono();
+            let found = timeout(ANSWER_WAIT, desk.context.get_stream(&desk.stream)).await;
+            let by = found.ok().and_then(Result::ok).and_then(|stream| leading::leader(stream.cached_info()).ok());
+            Done::Led { asked, by }
         })
     }
 
-    async fn taken_up(&self, partition: u16) -> Result<TakenUp, String> {
+    /// Makes the progress of a partition ours, and reads what a predecessor has left; `by_time`: its places are not those of
+    /// the leader.
+    pub fn take_up(&self, partition: u16, epoch: u64, by_time: bool) -> Asked {
+        let desk = self.clone();
+        Box::pin(async move {
+            let taken = desk.taken_up(partition, by_time).await;
+            Done::TakenUp { partition, epoch, by_time, taken }
+        })
+    }
+
+    async fn taken_up(&self, partition: u16, by_time: bool) -> Result<TakenUp, String> {
         let stream = timeout(ANSWER_WAIT, self.context.get_stream(&self.stream)).await;
         let stream = stream.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let found = book::Stream { made: made(stream.cached_info()), last: stream.cached_info().state.last_sequence };
         let mut lanes = Vec::new();
         for (name, sink) in &self.sinks {
             let lane = LaneId { partition, sink: *sink };
-            let (stored, revision) = self.make_ours(&lane.key(name), found.made).await?;
-            lanes.push((lane, stored, revision));
+            let (bytes, revision) = self.make_ours(&lane.key(name), found.made).await?;
+            let progress = bytes.as_deref().filter(|_| by_time).and_then(|bytes| Progress::resume(bytes).ok());
+            let again_behind = match progress {
+                Some(progress) => Some(again_behind(&stream, &progress, partition, name).await?),
+                None => None,
+            };
+            lanes.push((lane, Stored { bytes, revision, again_behind }));
         }
         let mut parked = Vec::new();
         let noted = self.state.scan(&names::parked_of(partition)).await.map_err(|error| error.to_string())?;
@@ -206,6 +226,21 @@ impl Desk {
         }
         Err(format!("`{key}` is written by somebody else again and again"))
     }
+}
+
+/// Where a lane is to be read again whose places are not those of the leader.
+async fn again_behind(stream: &Stream, progress: &Progress, partition: u16, sink: &str) -> Result<u64, String> {
+    let since = progress.since().unwrap_or_default();
+    let from = since.saturating_sub(u64::try_from(AGAIN_BEFORE.as_nanos()).unwrap_or_default());
+    let behind = leading::before(stream, from).await?;
+    tracing::error!(
+        partition,
+        sink,
+        read = progress.read(),
+        behind,
+        "the server that leads the stream has other messages where those stood that were read from the one before: the copies of the stream differ; it is read again from a minute before, and what was delivered since is repeated under the same record ids"
+    );
+    Ok(behind)
 }
 
 /// When a stream was made, as [`Progress::of`] has it.

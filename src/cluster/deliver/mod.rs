@@ -12,6 +12,7 @@
 pub mod book;
 pub mod feeder;
 mod io;
+pub mod leading;
 pub mod parked;
 pub mod parts;
 pub mod reader;

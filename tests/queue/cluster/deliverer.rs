@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tollgate::cluster::lease::{Answer, Owner, Timing};
-use tollgate::cluster::progress::{Next, Progress};
+use tollgate::cluster::progress::{Mark, Next, Progress};
 use tollgate::cluster::roster::{self, Entry, Roster};
 
 use super::checks;
@@ -326,7 +326,10 @@ impl Deliverer {
             for message in messages.into_iter().filter(|message| message.seq > lane.read).collect::<Vec<_>>() {
                 lane.read = message.seq;
                 let mut gone = Vec::new();
-                if lane.progress.came(message.seq, &mut gone) == Next::Deliver {
+                let mark = Mark { place: message.seq, time: message.seq };
+                let next = lane.progress.came(mark, &mut gone);
+                lane.progress.sure(mark);
+                if next == Next::Deliver {
                     lane.open.insert(message.seq, Open { message, sent: None });
                 }
                 assert!(gone.is_empty(), "the stream loses nothing: {gone:?}");
