@@ -474,8 +474,7 @@ impl Keeper {
         if self.looked == Some(Day::of(now - CLOSE_AFTER)) {
             return false;
         }
-        let days = Day::all_in(&self.settings.path).unwrap_or_default();
-        self.remove_old(&days, now);
+        let days = self.remove_old(Day::all_in(&self.settings.path).unwrap_or_default(), now);
         for day in days.into_iter().filter(|day| day.end() <= now - CLOSE_AFTER) {
             if !self.closed.insert(day) {
                 continue;
@@ -495,9 +494,11 @@ impl Keeper {
         false
     }
 
-    fn remove_old(&mut self, days: &[Day], now: Timestamp) {
+    /// Removes the files of days that are older than is wanted; gives the others.
+    fn remove_old(&mut self, days: Vec<Day>, now: Timestamp) -> Vec<Day> {
         let oldest = Day::of(now).0.saturating_sub(i32::try_from(self.settings.days).unwrap_or(i32::MAX));
-        for day in days.iter().copied().filter(|day| day.0 < oldest) {
+        let (old, kept) = days.into_iter().partition::<Vec<Day>, _>(|day| day.0 < oldest);
+        for day in old {
             self.files.remove(&day);
             self.places.remove(&day);
             let _listed = self.complete.remove(day);
@@ -506,6 +507,7 @@ impl Keeper {
                 Err(error) => Notice::Failed { action: "remove the file", day, why: error.to_string() },
             });
         }
+        kept
     }
 
     fn fail(&mut self, at: Timestamp, error: &io::Error) {

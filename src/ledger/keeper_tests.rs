@@ -252,3 +252,16 @@ fn a_file_that_cannot_be_made_is_a_gap_that_is_told_once() {
     let stats = keeper.stats();
     assert_eq!((stats.rows, stats.missed, stats.failing), (1, 2, None));
 }
+
+#[test]
+fn a_day_that_is_too_old_at_a_start_is_removed_and_not_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (at, day) = (BEFORE_MIDNIGHT, Day::of(BEFORE_MIDNIGHT));
+    let mut keeper = open(folder.path());
+    keeper.take(&turn(at, vec![committed(at, 1, Source::New)]));
+    assert!(keeper.write(at));
+    drop(keeper);
+    let mut keeper = open(folder.path());
+    while keeper.tend(secs(at, 50 * 86_400)) {}
+    assert_eq!(keeper.notices(), [Notice::Removed { day }]);
+}
