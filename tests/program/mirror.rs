@@ -258,3 +258,29 @@ fn a_connection_with_what_is_no_packet_is_closed_and_others_go_on() {
         wait_for("the metric", || Gateway::metric(metrics, "tollgate_mirror_streams_lost_total{mirror=\"mirror\"}"));
     assert!(lost >= 1.0 && gateway.log().contains("what follows is no packet of HEP"), "{}", gateway.log());
 }
+
+#[test]
+fn a_packet_of_a_time_to_come_makes_no_call_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let [listen] = free_ports();
+    let own = format!("listen = \"udp:127.0.0.1:{listen}\"\nproxy = [\"192.0.2.5\"]\nreorder_ms = 50");
+    let (gateway, _) = gateway(dir.path(), &own);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = |packets: Vec<Vec<u8>>| {
+        for packet in packets {
+            socket.send_to(&packet, ("127.0.0.1", listen)).unwrap();
+        }
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // Of a machine whose clock is five minutes fast: only the first packet of a call is heard from there.
+    send(Copies { call: "fast", key: "", begin: now + 300 }.begin().into_iter().take(1).collect());
+    let call = Copies { call: "now", key: "", begin: now - 62 };
+    send(call.begin());
+    send(call.end());
+    wait_for("its records", || (shown(&records(dir.path())) == ["start now", "stop now 60"]).then_some(()));
+    wait_for("the warning", || gateway.log().contains("packets are of a time to come").then_some(()));
+
+    // What is late because its sender's clock is slow is told, too.
+    send(Copies { call: "slow", key: "", begin: now - 900 }.begin());
+    wait_for("the warning", || gateway.log().contains("do the clocks of all that send here agree").then_some(()));
+}

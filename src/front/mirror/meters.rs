@@ -42,8 +42,12 @@ pub(super) struct Counters {
     records_lost: Counter,
     calls: Gauge,
     requests: Gauge,
-    /// When a packet that cannot be used was told of last.
-    told: Option<Instant>,
+    /// When a packet that cannot be used was told of last, one of a wrong clock, and messages that came late.
+    told: Told,
+    told_ahead: Told,
+    told_late: Told,
+    /// Messages that came late, as far as they were told.
+    late: u64,
     told_silent: bool,
 }
 
@@ -61,7 +65,10 @@ impl Counters {
             calls: gauge!(MIRROR_CALLS, "mirror" => name.to_owned()),
             requests: gauge!(MIRROR_REQUESTS, "mirror" => name.to_owned()),
             name: name.to_owned(),
-            told: None,
+            told: Told::default(),
+            told_ahead: Told::default(),
+            told_late: Told::default(),
+            late: 0,
             told_silent: false,
         }
     }
@@ -74,8 +81,17 @@ impl Counters {
         self.streams_lost.clone()
     }
 
-    pub(super) fn taken(&self, is_ahead: bool) {
-        self.packets[usize::from(is_ahead)].increment(1);
+    /// A packet is taken; `ahead`: its time is so much after that of the machine's clock, and is not used.
+    pub(super) fn taken(&mut self, now: Instant, source: SocketAddr, ahead: Option<Duration>) {
+        self.packets[usize::from(ahead.is_some())].increment(1);
+        if let Some(ahead) = ahead.filter(|_| self.told_ahead.is_due(now)) {
+            tracing::warn!(
+                mirror = self.name,
+                %source,
+                ahead_secs = ahead.as_secs(),
+                "packets are of a time to come, and count as of now: a clock is wrong, there or here"
+            );
+        }
     }
 
     pub(super) fn other(&self) {
@@ -84,14 +100,14 @@ impl Counters {
 
     pub(super) fn refused(&mut self, now: Instant, source: SocketAddr) {
         self.packets[3].increment(1);
-        if self.is_due(now) {
+        if self.told.is_due(now) {
             tracing::warn!(mirror = self.name, %source, "packets of HEP without the key are passed over");
         }
     }
 
     pub(super) fn bad(&mut self, now: Instant, source: SocketAddr, error: &BadPacket) {
         self.packets[4].increment(1);
-        if self.is_due(now) {
+        if self.told.is_due(now) {
             tracing::warn!(mirror = self.name, %source, %error, "packets that cannot be used are passed over");
         }
     }
@@ -101,9 +117,18 @@ impl Counters {
         tracing::error!(mirror = self.name, records, "records of a mirror are lost: the queue takes nothing");
     }
 
-    pub(super) fn state(&mut self, mirror: &Mirror) {
-        for (counter, (_, number)) in self.messages.iter().zip(mirror.counts()) {
+    pub(super) fn state(&mut self, now: Instant, mirror: &Mirror) {
+        for (counter, (count, number)) in self.messages.iter().zip(mirror.counts()) {
             counter.absolute(number);
+            if count == Count::Late && number > self.late && self.told_late.is_due(now) {
+                tracing::warn!(
+                    mirror = self.name,
+                    messages = number - self.late,
+                    "messages came after later ones were taken, and their calls may not be recorded: do the clocks of all that \
+                     send here agree, and is `reorder_ms` long enough?"
+                );
+                self.late = number;
+            }
         }
         self.calls.set(mirror.calls() as f64);
         self.requests.set(mirror.sizes().0 as f64);
@@ -115,11 +140,18 @@ impl Counters {
             );
         }
     }
+}
 
+/// When something was told of last.
+#[derive(Default)]
+struct Told(Option<Instant>);
+
+impl Told {
+    /// Whether it may be told again; then it is.
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.told.is_none_or(|told| now.since(told) >= TOLD_EVERY);
+        let is_due = self.0.is_none_or(|told| now.since(told) >= TOLD_EVERY);
         if is_due {
-            self.told = Some(now);
+            self.0 = Some(now);
         }
         is_due
     }

@@ -36,8 +36,6 @@ const PACKETS_PER_TURN: usize = 256;
 const BEAT: Duration = Duration::from_secs(1);
 /// Commits that wait because the queue's channel is full; beyond, records are given up, counted and told.
 const APPENDS_WAITING_MAX: usize = 65_536;
-/// How far the time of a packet may be ahead of the clock: what is further is of a wrong clock, and counts as of now.
-const AHEAD_MAX: Duration = Duration::from_secs(600);
 /// How long the thread waits at its end for the queue to take what is left.
 const END_WAIT: Duration = Duration::from_secs(2);
 
@@ -143,6 +141,7 @@ fn run(parts: Parts, ordered: mpsc::UnboundedReceiver<Order>, beat: &AtomicU64) 
         receiving::start(parts.socket, parts.transport, parts.allow, given, &meters)?;
         let woken = Arc::new(Notify::new());
         let waker = Arc::clone(&woken);
+        let ahead_max = parts.settings.reorder;
         let mut mirror = Mirror::new(parts.settings, parts.seed);
         let now = clock::now();
         for (key, value) in parts.calls {
@@ -153,6 +152,7 @@ fn run(parts: Parts, ordered: mpsc::UnboundedReceiver<Order>, beat: &AtomicU64) 
         let mut driver = Driver {
             mirror,
             key: parts.key,
+            ahead_max,
             producer: parts.queue.producer(Arc::new(move || waker.notify_one())),
             out: Outcome::default(),
             unsent: VecDeque::new(),
@@ -167,6 +167,10 @@ fn run(parts: Parts, ordered: mpsc::UnboundedReceiver<Order>, beat: &AtomicU64) 
 struct Driver {
     mirror: Mirror,
     key: Vec<u8>,
+    /// How far the time of a packet may be ahead of the clock: what is further is of a wrong clock, and counts as of now. As
+    /// far as copies overtake each other: the mirror's clock follows the newest packet, and further ahead it would make all
+    /// others late.
+    ahead_max: Duration,
     producer: Producer,
     out: Outcome,
     /// Commits that the full channel gave back, oldest first.
@@ -217,7 +221,7 @@ impl Driver {
             let (call_id, session) = (text(&notice.call_id), notice.session);
             tracing::warn!(call_id, session, "a mirrored call goes on after its end in the records");
         }
-        self.meters.state(&self.mirror);
+        self.meters.state(now.mono, &self.mirror);
     }
 
     fn take(&mut self, now: Now, received: Received) {
@@ -237,13 +241,13 @@ impl Driver {
             _ => Transport::Udp,
         };
         let at = packet.at.unwrap_or(now.wall);
-        let is_ahead = at.since(now.wall) > AHEAD_MAX;
+        let ahead = Some(at.since(now.wall)).filter(|ahead| *ahead > self.ahead_max);
         let sight = Sight {
-            at: if is_ahead { now.wall } else { at },
+            at: if ahead.is_some() { now.wall } else { at },
             hop: Hop { from: packet.from, to: packet.to },
             transport,
         };
-        self.meters.taken(is_ahead);
+        self.meters.taken(now.mono, received.source, ahead);
         self.mirror.hear(now, sight, packet.payload.to_vec(), &mut self.out);
     }
 
