@@ -100,6 +100,9 @@ async fn init(settings: &Settings, wait: Duration) -> Result<Report, Failure> {
         }
     };
     let made = tokio::time::timeout(wait, tries).await;
-    let late = || last.map_or_else(|| anyhow!("no answer within {} s", wait.as_secs()), |error| anyhow!(error));
+    let late = || match last {
+        Some(error) => anyhow!("{error}{}", link::instead()),
+        None => anyhow!(link::no_answer(wait)),
+    };
     Ok(made.map_err(|_| late())?.map_err(|error| anyhow!(error))?)
 }

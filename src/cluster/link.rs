@@ -1,7 +1,11 @@
 //! Connections of this process to the servers of its cluster.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event};
 
 use super::Settings;
 use crate::sinks::jetstream::BadCredentials;
@@ -39,6 +43,46 @@ impl LinkError {
             Self::Away { .. } => true,
             Self::Credentials(_) | Self::Login { .. } => false,
         }
+    }
+}
+
+/// That nothing was answered for so long, with what the servers have said instead: they give no answer to what a login may
+/// not do.
+#[must_use]
+pub fn no_answer(wait: Duration) -> String {
+    format!("no answer within {} s{}", wait.as_secs(), instead())
+}
+
+/// What the servers have said that is no answer, to be put behind another text.
+#[must_use]
+pub fn instead() -> String {
+    let refused: Vec<String> = refusals().iter().cloned().collect();
+    if refused.is_empty() { String::new() } else { format!("; the servers say: {}", refused.join(", ")) }
+}
+
+/// Notes what the servers say that is no answer, as that this login may not do something; whether that is new.
+pub(crate) fn is_new(refusal: &str) -> bool {
+    let mut all = refusals();
+    all.len() < REFUSALS_MAX && all.insert(refusal.to_owned())
+}
+
+/// What the servers have said to this process, whatever connection it was: each connection is made anew again and again, and
+/// hears the same.
+fn refusals() -> MutexGuard<'static, BTreeSet<String>> {
+    static REFUSALS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    REFUSALS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refusals that are told; further ones are not.
+const REFUSALS_MAX: usize = 64;
+
+/// Tells the log what the servers say beside answers.
+async fn listened(event: Event) {
+    match event {
+        Event::ServerError(error) if is_new(&error.to_string()) => {
+            tracing::warn!(%error, "the servers of the cluster refuse something: may this login do it?");
+        }
+        other => tracing::debug!(event = %other, "a connection to the cluster"),
     }
 }
 
@@ -81,7 +125,7 @@ async fn open(
     with: impl FnOnce(ConnectOptions) -> ConnectOptions,
 ) -> Result<Context, LinkError> {
     let access = &settings.access;
-    let options = with(access.options(&format!("{purpose} {}", settings.name))?);
+    let options = with(access.options(&format!("{purpose} {}", settings.name))?.event_callback(listened));
     let (servers, options) = patience.order(access, options);
     let client = options.connect(&servers).await.map_err(|source| {
         let servers = access.servers.join(", ");

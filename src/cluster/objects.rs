@@ -112,10 +112,20 @@ pub async fn check(context: &Context, settings: &Settings) -> Result<Report, Obj
     for wanted in wanted(settings) {
         match look(context, &wanted.name).await? {
             Some(found) => report.warnings.append(&mut judge(&wanted, &found)?),
-            None => report.warnings.push(format!("the stream `{}` is not there yet: a start makes it", wanted.name)),
+            None => report.warnings.push(missing(&wanted)),
         }
     }
     Ok(report)
+}
+
+/// What is to be known of a stream that is not there.
+fn missing(wanted: &Config) -> String {
+    let copies = match wanted.num_replicas {
+        0 | 1 => String::new(),
+        // Nothing tells a client how many there are before one is made.
+        copies => format!(", with {copies} copies, which takes {copies} servers (`cluster.replicas`)"),
+    };
+    format!("the stream `{}` is not there yet: a start makes it{copies}", wanted.name)
 }
 
 /// The stream of the records first, then the buckets.

@@ -31,7 +31,12 @@ struct Subject {
 /// `sinks` are the names of its sinks.
 pub async fn ask(settings: &Settings, role: Role, sinks: &[&str], wait: Duration) -> Vec<Reached> {
     let complaints = Complaints::default();
-    let late = |_| Err(format!("no answer within {} s", wait.as_secs()));
+    let late = |_| {
+        // They give no answer to what a login may not do.
+        let said = complaints.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
+        let said = if said.is_empty() { said } else { format!("; the servers say: {said}") };
+        Err(format!("no answer within {} s{said}", wait.as_secs()))
+    };
     let looked = timeout(wait, look(settings, &complaints)).await.unwrap_or_else(late);
     let what = format!("cluster {} {}", settings.access.servers.join(" "), settings.stream);
     let (context, warnings) = match looked {

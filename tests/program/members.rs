@@ -484,6 +484,12 @@ fn logins_long_answers_and_octets_of_any_kind() {
     let said = ask(&watcher, &["queue", "retry", "--all", "--cluster"]);
     assert_eq!(said.code, 1, "{}: {}", said.out, said.err);
     assert!(said.err.contains("do not let this login ask") && said.err.contains("tollgate.command."), "{}", said.err);
+    assert_eq!(said.err.matches("do not let this login ask").count(), 4, "each is told why: {}", said.err);
+    let said = ask(&watcher, &["cluster", "init", "--wait", "3"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("the servers say: nats: Permissions Violation for Publish"), "{}", said.err);
+    let said = ask(&watcher, &["check", "--deep"]);
+    assert!(said.code == 1 && said.out.contains("the servers say: nats: Permissions Violation"), "{}", said.out);
     let wrong = dir.path().join("wrong");
     fs::write(&wrong, "wr0ng\n").unwrap();
     fs::set_permissions(&wrong, fs::Permissions::from_mode(0o600)).unwrap();

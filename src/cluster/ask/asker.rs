@@ -1,6 +1,6 @@
 //! The end of whoever asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,9 @@ const CALL_WAIT: Duration = Duration::from_secs(2);
 
 /// Processes of a cluster that are asked at most.
 const MEMBERS_MAX: usize = 1_024;
+
+/// What servers have said that is no answer, kept: one of each process that may not be asked.
+const COMPLAINTS_MAX: usize = MEMBERS_MAX;
 
 /// A process of the cluster.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -179,8 +182,8 @@ pub struct Asker {
     prefix: String,
     stream: String,
     by: String,
-    /// What the servers have said last that is no answer.
-    complaint: Arc<Mutex<Option<String>>>,
+    /// What the servers have said last that is no answer, at most [`COMPLAINTS_MAX`] of it.
+    complaints: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Asker {
@@ -189,12 +192,14 @@ impl Asker {
     /// # Errors
     /// No server lets us in, or the name of the bucket cannot be used.
     pub async fn connect(settings: &Settings, by: String) -> Result<Self, ReachError> {
-        let complaint = Arc::new(Mutex::new(None));
-        let own = Arc::clone(&complaint);
+        let complaints = Arc::<Mutex<VecDeque<String>>>::default();
+        let own = Arc::clone(&complaints);
         let with = |options: async_nats::ConnectOptions| {
             options.custom_inbox_prefix(names::answers(&settings.prefix)).event_callback(move |event| {
                 if let Event::ServerError(error) = &event {
-                    *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                    let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                    own.truncate(COMPLAINTS_MAX - 1);
+                    own.push_front(error.to_string());
                 }
                 std::future::ready(())
             })
@@ -202,7 +207,7 @@ impl Asker {
         let context = link::connect_as(settings, "commands", with).await?;
         let state = Store::new(&context, &settings.state()).await?;
         let (prefix, stream) = (settings.prefix.clone(), settings.stream.clone());
-        Ok(Self { client: context.client(), state, prefix, stream, by, complaint })
+        Ok(Self { client: context.client(), state, prefix, stream, by, complaints })
     }
 
     /// The processes, as the leader of the bucket knows them; else those that answer at once when all are called.
@@ -210,7 +215,7 @@ impl Asker {
         match self.known().await {
             Ok(all) => Members { all, trouble: None },
             Err(error) => {
-                let complaint = self.complaint().map(|text| format!(" ({text})")).unwrap_or_default();
+                let complaint = self.complaint("").map(|text| format!(" ({text})")).unwrap_or_default();
                 let trouble = format!("{error}{complaint}: who does not answer now is not known");
                 let all = self.called().await.into_iter().map(|member| (member, Standing::Unknown)).collect();
                 Members { all, trouble: Some(trouble) }
@@ -302,10 +307,11 @@ impl Asker {
             sent.map_err(|_| AskError::Silent)?;
             hear(&mut heard).await
         };
-        let (status, body) = answered.await.map_err(|error| match (&error, self.complaint()) {
-            (AskError::Silent, Some(text)) if text.contains(&subject) => AskError::Forbidden(text),
-            _ => error,
-        })?;
+        let (status, body) =
+            answered.await.map_err(|error| match (&error, self.complaint(&format!("\"{subject}\""))) {
+                (AskError::Silent, Some(text)) => AskError::Forbidden(text),
+                _ => error,
+            })?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         let told = || value.as_ref().and_then(|value| value["error"].as_str()).map(str::to_owned);
         let told = || told().unwrap_or_else(|| status.to_string());
@@ -342,7 +348,7 @@ impl Asker {
     pub async fn backlog(&self) -> Result<Backlog, NotKnown> {
         let context = jetstream::new(self.client.clone());
         backlog::read(&context, &self.state, (&self.prefix, &self.stream)).await.map_err(|why| {
-            match self.complaint().filter(|text| text.contains("$JS.API")) {
+            match self.complaint("$JS.API") {
                 Some(text) => {
                     NotKnown { why: format!("the servers do not let this login ask: {text}"), is_forbidden: true }
                 }
@@ -351,8 +357,10 @@ impl Asker {
         })
     }
 
-    fn complaint(&self) -> Option<String> {
-        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last one that is about this.
+    fn complaint(&self, what: &str) -> Option<String> {
+        let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.iter().find(|text| text.contains(what)).cloned()
     }
 }
 

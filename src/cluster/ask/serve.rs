@@ -255,7 +255,7 @@ async fn knows(client: Client, settings: &Settings) -> bool {
 /// What the servers say beside answers: that this process may not listen, above all.
 async fn complained(event: Event) {
     match event {
-        Event::ServerError(error) => {
+        Event::ServerError(error) if link::is_new(&error.to_string()) => {
             tracing::warn!(%error, "the cluster: `tollgate … --cluster` may not reach this process");
         }
         Event::SlowConsumer(_) => tracing::debug!("more questions of the cluster than are taken: some are not heard"),
