@@ -143,11 +143,26 @@ pub(super) fn destinations(status: &Value) -> Vec<Row> {
 
 /// A line for each server of which there is something to know.
 fn notes(status: &Value) -> String {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    notes_of(status, |_, _| true)
+}
+
+/// The same of those servers that are not used, or for which records wait.
+pub(super) fn troubles(status: &Value) -> String {
+    let waits = |sink: &Value| {
+        let mut sinks = status["queue"]["sinks"].as_array().into_iter().flatten();
+        sinks.any(|own| own["sink"] == *sink && own["waiting"] != 0)
+    };
+    notes_of(status, |sink, server| !matches!(server["state"].as_str(), Some("up" | "new")) || waits(sink))
+}
+
+fn notes_of(status: &Value, is_wanted: impl Fn(&Value, &Value) -> bool) -> String {
     let mut text = String::new();
-    for server in list(&status["backends"]).iter().flat_map(|backend| list(&backend["servers"])) {
-        if let Some(note) = server["note"].as_str() {
-            text.push_str(&format!("{}: {}\n", output::shown(&output::cell(&server["server"])), output::shown(note)));
+    for backend in status["backends"].as_array().into_iter().flatten() {
+        for server in backend["servers"].as_array().into_iter().flatten() {
+            if let Some(note) = server["note"].as_str().filter(|_| is_wanted(&backend["sink"], server)) {
+                let name = output::shown(&output::cell(&server["server"]));
+                text.push_str(&format!("{name}: {}\n", output::shown(note)));
+            }
         }
     }
     text

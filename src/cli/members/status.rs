@@ -9,7 +9,7 @@ use super::{Answers, Cluster, Told};
 use crate::cli::Failure;
 use crate::cli::desk::Seek;
 use crate::cli::output::{self, Format};
-use crate::cli::status::{DOWN_HEADS, SERVER_HEADS, destinations, list, lost, servers};
+use crate::cli::status::{DOWN_HEADS, SERVER_HEADS, destinations, list, lost, servers, troubles};
 use crate::cluster::names::Role;
 
 /// Shows it.
@@ -80,6 +80,9 @@ fn text(answers: &Answers, stream: &InStream) -> String {
     }
     push_table(&mut text, answers, &DOWN_HEADS, |status| destinations(status).into_iter().map(|row| row.0).collect());
     push_table(&mut text, answers, &SERVER_HEADS, |status| servers(status).into_iter().map(|row| row.0).collect());
+    for (told, status) in answers.good() {
+        text.extend(troubles(status).lines().map(|note| format!("{}: {note}\n", told.cell())));
+    }
     text
 }
 
@@ -186,4 +189,31 @@ fn partitions(answers: &Answers) -> (usize, Vec<u64>) {
     let all = of("owners").iter().map(Vec::len).max().unwrap_or(0);
     let held: BTreeSet<u64> = of("own").iter().flatten().filter_map(Value::as_u64).collect();
     (all, (0..all as u64).filter(|number| !held.contains(number)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ask::{Member, Standing};
+
+    #[test]
+    fn why_records_wait_is_told_and_what_is_well_is_not() {
+        let told = |name: &str, state: &str, waiting: u64, note: &str| {
+            let server = json!({ "server": "s", "state": state, "note": note });
+            let status = json!({
+                "backends": [{ "sink": "lines", "servers": [server] }],
+                "queue": { "sinks": [{ "sink": "lines", "waiting": waiting }] },
+            });
+            let member = Member { role: Role::Gateway, name: name.to_owned() };
+            Told { member, standing: Standing::Own, answer: Ok(status) }
+        };
+        let all = vec![
+            told("gw1", "misfit", 0, "there is no stream"),
+            told("gw2", "up", 3, "it may not publish"),
+            told("gw3", "up", 0, "on the disk"),
+        ];
+        let (answers, stream) = (Answers { all, trouble: None }, InStream::unknown("no"));
+        let shown = text(&answers, &stream);
+        assert!(shown.ends_with("\ngw1: s: there is no stream\ngw2: s: it may not publish\n"), "{shown}");
+    }
 }

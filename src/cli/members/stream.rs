@@ -80,6 +80,14 @@ fn lines(answers: &Answers, backlog: Backlog, left: &BTreeMap<String, u64>) -> V
     lines.into_iter().map(|(sink, line)| Line { sink, ..line }).collect()
 }
 
+#[cfg(test)]
+impl InStream {
+    /// What is not known.
+    pub fn unknown(why: &str) -> Self {
+        Self { now: Timestamp(0), known: Err(NotKnown { why: why.to_owned(), is_forbidden: true }), left: 0 }
+    }
+}
+
 impl InStream {
     /// Parked records that no deliverer has which answers.
     pub fn left(&self) -> u64 {
