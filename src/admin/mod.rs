@@ -65,6 +65,8 @@ pub use tls::{HttpTls, Renewal};
 /// Settings of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
+    /// The section that gives `listen` and `socket`, for messages. Default `admin`.
+    pub section: &'static str,
     /// HTTP; `None`: none. Default: none.
     pub listen: Option<SocketAddr>,
     /// Unix socket of the commands; `None`: none. Default `/run/tollgate/admin.sock`.
@@ -85,6 +87,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            section: "admin",
             listen: None,
             hosts: Vec::new(),
             api: false,
@@ -261,18 +264,22 @@ pub struct Admin {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// HTTP.
-    #[error("cannot listen on {address} for HTTP (`admin.listen`)")]
+    #[error("cannot listen on {address} for HTTP (`{section}.listen`)")]
     Http {
+        /// The section that says so.
+        section: &'static str,
         /// Where.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
     /// Commands, or questions.
-    #[error("cannot listen on {} for {what} (`{option}`)", path.display())]
+    #[error("cannot listen on {} for {what} (`{section}.{option}`)", path.display())]
     Socket {
         /// What would come in there.
         what: &'static str,
+        /// The section that says so.
+        section: &'static str,
         /// The option that says so.
         option: &'static str,
         /// Where.
@@ -288,6 +295,7 @@ impl Admin {
     /// # Errors
     /// Whatever the system says to an address or a path.
     pub fn bind(settings: &Settings, tls: Option<HttpTls>) -> Result<Self, BindError> {
+        let section = settings.section;
         let http = match settings.listen {
             None => None,
             Some(address) => {
@@ -295,18 +303,18 @@ impl Admin {
                     listener.set_nonblocking(true)?;
                     Ok(listener)
                 });
-                Some(bound.map_err(|source| BindError::Http { address, source })?)
+                Some(bound.map_err(|source| BindError::Http { section, address, source })?)
             }
         };
         let bound = |path: &Option<PathBuf>, mode, (what, option)| {
             let bind = |path: &PathBuf| {
-                let failed = |source| BindError::Socket { what, option, path: path.clone(), source };
+                let failed = |source| BindError::Socket { what, section, option, path: path.clone(), source };
                 socket::Bound::new(path, mode).map_err(failed)
             };
             path.as_ref().map(bind).transpose()
         };
-        let commands = bound(&settings.socket, settings.socket_mode, ("commands", "admin.socket"))?;
-        let status = bound(&settings.status_socket, STATUS_SOCKET_MODE, ("questions", "admin.status_socket"))?;
+        let commands = bound(&settings.socket, settings.socket_mode, ("commands", "socket"))?;
+        let status = bound(&settings.status_socket, STATUS_SOCKET_MODE, ("questions", "status_socket"))?;
         let (hosts, renewal) = (settings.hosts.clone(), Renewal::new(tls, settings.token.clone()));
         let face = http::Face { hosts, api: settings.api, token: renewal.token(), gate: renewal.gate() };
         Ok(Self { http, face, renewal, commands, status })

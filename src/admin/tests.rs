@@ -181,6 +181,7 @@ impl Running {
         let started = queue::spawn(settings, &["billing".to_owned()], &mut || ()).expect("the queue opens");
         fill(&started.handle, records);
         let settings = Settings {
+            section: "admin",
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             hosts: vec!["gw.example".to_owned()],
             api,

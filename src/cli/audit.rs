@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::desk::{Seek, of_client};
 use super::members::{self, audit::Wish};
-use super::{Failure, load_quietly, output};
+use super::{Failure, output};
 use crate::admin::request::Request;
 use crate::clock;
 use crate::ledger::audit::against::{Key, Side};
@@ -83,10 +83,10 @@ pub fn run(seek: &Seek, arguments: &Arguments) -> Result<(), Failure> {
         let wish = Wish { range, sink: sink.clone(), lists: *calls, max: *max, json: *json };
         return members::audit::audit(seek, &wish);
     }
-    let plan = load_quietly(&seek.config)?;
+    let plan = seek.plan()?;
     let folder = &plan.ledger.path;
     if !folder.is_dir() {
-        let hint = if plan.ledger.is_kept { "the gateway has not run yet" } else { "`ledger.enabled` is false" };
+        let hint = if plan.ledger.is_kept { "it has not run yet" } else { "`ledger.enabled` is false" };
         return Err(anyhow!("there is no ledger in {}: {hint}", folder.display()).into());
     }
     if let Some(name) = &arguments.sink {

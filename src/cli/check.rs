@@ -51,7 +51,10 @@ enum Shape {
 /// # Errors
 /// The configuration has an error.
 pub fn run(seek: &Seek, arguments: Arguments) -> Result<(), Failure> {
-    let path = arguments.file.as_deref().unwrap_or(&seek.config);
+    // The running service is that of the file that is checked.
+    let config = arguments.file.as_ref().unwrap_or(&seek.config).clone();
+    let seek = &Seek { config, socket: seek.socket.clone() };
+    let path = &seek.config;
     match arguments.shape {
         Some(Shape::Lines) => return run_lines(seek, path, &arguments),
         Some(Shape::Json) => return run_json(seek, path, &arguments),
@@ -79,14 +82,11 @@ impl Arguments {
 
 fn summary(plan: &Plan) -> String {
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    format!(
-        "{}: no mistakes; {}, {}, {}, {}",
-        plan.path.display(),
-        count(plan.sip.binds.len(), "listener"),
-        count(plan.route.len(), "route"),
-        count(plan.sinks.len(), "sink"),
-        count(plan.warnings.len(), "warning"),
-    )
+    let of_gateway = [count(plan.sip.binds.len(), "listener"), count(plan.route.len(), "route")];
+    let of_gateway = of_gateway.into_iter().filter(|_| !plan.is_of_deliverer);
+    let of_all = [count(plan.sinks.len(), "sink"), count(plan.warnings.len(), "warning")];
+    let counts: Vec<String> = of_gateway.chain(of_all).collect();
+    format!("{}: no mistakes; {}", plan.path.display(), counts.join(", "))
 }
 
 fn run_json(seek: &Seek, path: &Path, arguments: &Arguments) -> Result<(), Failure> {

@@ -57,6 +57,28 @@ impl Seek {
         Ok(client)
     }
 
+    /// The configuration, as the process has it that is looked for: a gateway, or a deliverer where the file has nothing for
+    /// a gateway, or `--socket` is that of `[deliver]`.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn plan(&self) -> Result<Plan, Failure> {
+        let mut plan = load_quietly(&self.config)?;
+        let is_same = |own: &PathBuf, other: &PathBuf| match (own.canonicalize(), other.canonicalize()) {
+            (Ok(own), Ok(other)) => own == other,
+            _ => own == other,
+        };
+        let given = self.socket.as_ref().zip(plan.deliver.socket.as_ref());
+        let is_of_deliverer = match given {
+            Some((given, deliver)) => is_same(given, deliver),
+            None => plan.is_of_deliverer,
+        };
+        if is_of_deliverer {
+            plan.become_deliverer();
+        }
+        Ok(plan)
+    }
+
     /// That nobody serves the socket.
     fn nobody(&self) -> Failure {
         match self.path() {
@@ -96,7 +118,11 @@ impl Desk {
         if seek.socket.is_some() {
             return Err(seek.nobody());
         }
-        let plan = load_quietly(&seek.config)?;
+        let plan = seek.plan()?;
+        if plan.is_of_deliverer {
+            let Failure::Failed(nobody) = seek.nobody() else { return Err(seek.nobody()) };
+            return Err(anyhow!("{nobody}; what a deliverer had in hand is in the stream").into());
+        }
         let path = &plan.queue.path;
         if !path.exists() {
             return Err(anyhow::anyhow!("the service does not run, and there is no queue in {}", path.display()).into());

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::Failure;
 use super::desk::{Desk, Seek};
-use super::load_quietly;
 use crate::admin::request::{Filter, Kept, Request, Until};
 use crate::clock;
 
@@ -24,6 +23,13 @@ pub fn until_now(desk: &mut Desk) -> Result<Until, Failure> {
     Ok(Until { seq, micros: clock::wall().0 })
 }
 
+/// Where a file belongs whose name is not given.
+fn folder(seek: &Seek) -> Result<PathBuf, Failure> {
+    let plan = seek.plan().inspect_err(|_| eprintln!("hint: with `--save FILE` no configuration is needed"))?;
+    // The queue of a deliverer is emptied at each start.
+    Ok(if plan.is_of_deliverer { plan.deliver.directory } else { plan.queue.path })
+}
+
 /// Writes the selected records to a new file of their owner alone. `None` when there are none.
 ///
 /// # Errors
@@ -31,7 +37,7 @@ pub fn until_now(desk: &mut Desk) -> Result<Until, Failure> {
 pub fn save(desk: &mut Desk, seek: &Seek, filter: &Filter, path: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
     let folder = match path {
         Some(_) => None,
-        None => Some(load_quietly(&seek.config)?.queue.path),
+        None => Some(folder(seek)?),
     };
     let path = path.unwrap_or_else(|| {
         let name = format!("dropped-{}-{}.jsonl", clock::wall(), std::process::id()).replace(':', "");

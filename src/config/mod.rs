@@ -104,8 +104,10 @@ pub fn socket(path: &Path) -> Result<Option<PathBuf>, Mistakes> {
 const WITHOUT: &str = "`--socket FILE` asks a running service without its configuration";
 
 fn socket_in(path: &Path, text: &str, environment: &Map<String, String>) -> Result<Option<PathBuf>, Mistakes> {
-    let variable = environment.get(SOCKET_VARIABLE).cloned();
-    let given = variable.or_else(|| tree::text_of(text, &["admin", "socket"]));
+    let is_of_deliverer = is_of_deliverer(text, environment);
+    let (variable, section) =
+        if is_of_deliverer { (DELIVER_SOCKET_VARIABLE, "deliver") } else { (SOCKET_VARIABLE, "admin") };
+    let given = environment.get(variable).cloned().or_else(|| tree::text_of(text, &[section, "socket"]));
     let Some(given) = given else {
         return match syntax(path, text) {
             Err(mut mistakes) if path != Path::new(DEFAULT_PATH) => {
@@ -113,10 +115,22 @@ fn socket_in(path: &Path, text: &str, environment: &Map<String, String>) -> Resu
                 mistakes.push(Mistake::error(what, Place::Whole(path.to_owned())).hint(WITHOUT));
                 Err(Mistakes(mistakes))
             }
+            _ if is_of_deliverer => Ok(plan::DeliverPlan::default().socket),
             _ => Ok(crate::admin::Settings::default().socket),
         };
     };
     Ok((!given.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(given)))
+}
+
+/// Whether the file is for `tollgate deliver` alone, as far as that can be told of one that may be full of mistakes; as
+/// `check` decides it.
+fn is_of_deliverer(text: &str, environment: &Map<String, String>) -> bool {
+    let has = |path: &[&str]| {
+        let variable = path.iter().map(|word| word.to_uppercase()).collect::<Vec<_>>().join("__");
+        tree::has(text, path) || environment.contains_key(&format!("{}_{variable}", tree::PREFIX))
+    };
+    let has_calls = [&["sip", "listen"][..], &["route"], &["script", "file"], &["mirror"]].into_iter().any(has);
+    (has(&["cluster"]) || has(&["cluster", "nats"])) && !has_calls
 }
 
 /// What is wrong with a text before anything in it is looked at.
@@ -127,8 +141,9 @@ fn syntax(path: &Path, text: &str) -> Result<(), Vec<Mistake>> {
     }
 }
 
-/// The variable of `admin.socket`.
+/// The variables of `admin.socket` and `deliver.socket`.
 const SOCKET_VARIABLE: &str = "TOLLGATE_ADMIN__SOCKET";
+const DELIVER_SOCKET_VARIABLE: &str = "TOLLGATE_DELIVER__SOCKET";
 
 /// Makes the plan from a text; `path` names it in messages, and relative paths in it start at its folder.
 ///

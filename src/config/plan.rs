@@ -98,6 +98,14 @@ impl Default for DeliverPlan {
     }
 }
 
+impl DeliverPlan {
+    /// Folder of what a deliverer has in hand.
+    #[must_use]
+    pub fn queue(&self) -> PathBuf {
+        self.directory.join("queue")
+    }
+}
+
 /// `[sip]`
 #[derive(Clone, Debug)]
 pub struct SipPlan {
@@ -218,6 +226,17 @@ impl Default for ServicePlan {
 }
 
 impl Plan {
+    /// What `[deliver]` says in the place of what a gateway of the same file has.
+    pub fn become_deliverer(&mut self) {
+        self.is_of_deliverer = true;
+        self.queue.path = self.deliver.queue();
+        self.ledger.path = self.deliver.directory.join("ledger");
+        self.admin.section = "deliver";
+        self.admin.socket.clone_from(&self.deliver.socket);
+        self.admin.listen = self.deliver.listen;
+        self.admin.status_socket = None;
+    }
+
     /// The routes with the numbers the queue gave to the sinks; `numbers` is in the order of [`Plan::sinks`].
     #[must_use]
     pub fn routes(&self, numbers: &[SinkNumber]) -> Routes {

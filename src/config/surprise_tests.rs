@@ -21,7 +21,8 @@ fn the_socket_is_found_in_a_file_with_mistakes() {
     let path = Path::new("/etc/tollgate/tollgate.toml");
     let none = Map::new();
     let variable = Map::from_iter([("TOLLGATE_ADMIN__SOCKET".to_owned(), "/run/env.sock".to_owned())]);
-    let usual = "/run/tollgate/admin.sock";
+    let (usual, deliverer) = ("/run/tollgate/admin.sock", "/run/tollgate/deliver.sock");
+    let listen = Map::from_iter([("TOLLGATE_SIP__LISTEN".to_owned(), "udp:127.0.0.1:5060".to_owned())]);
     for (what, text, environment, want) in [
         ("a good file", "[admin]\nsocket = \"/run/own.sock\"\n", &none, Some("/run/own.sock")),
         ("a relative path", "[admin]\nsocket = \"own.sock\"\n", &none, Some("/etc/tollgate/own.sock")),
@@ -33,6 +34,10 @@ fn the_socket_is_found_in_a_file_with_mistakes() {
         ("no text", "[admin]\nsocket = 5\n", &none, Some(usual)),
         ("no TOML at all", "loadmodule \"acc.so\"\nroute {\n", &none, Some(usual)),
         ("the environment is above it", "[admin]\nsocket = \"/a\"\n", &variable, Some("/run/env.sock")),
+        ("of a deliverer", "[cluster]\n[deliver]\nsocket = \"/d\"\n", &none, Some("/d")),
+        ("of a deliverer that says nothing", "[cluster]\nname = 5\n[admin]\nsocket = \"/a\"\n", &none, Some(deliverer)),
+        ("of a gateway of a cluster", "[cluster]\n[[route]]\n[deliver]\nsocket = \"/d\"\n", &none, Some(usual)),
+        ("that listens by the environment", "[cluster]\n[deliver]\nsocket = \"/d\"\n", &listen, Some(usual)),
     ] {
         let found = socket_in(path, text, environment).unwrap_or_else(|mistakes| panic!("{what}: {mistakes}"));
         assert_eq!(found.as_deref(), want.map(Path::new), "{what}");

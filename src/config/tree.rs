@@ -153,13 +153,23 @@ pub fn read(path: &Path, text: &str, environment: Map<String, String>) -> Result
 /// One text of a file that may be full of mistakes.
 #[must_use]
 pub fn text_of(text: &str, path: &[&str]) -> Option<String> {
+    found(text, path, |value| value.as_str().map(str::to_owned)).flatten()
+}
+
+/// Whether a file that may be full of mistakes has a value or a section.
+#[must_use]
+pub fn has(text: &str, path: &[&str]) -> bool {
+    found(text, path, |_| ()).is_some()
+}
+
+fn found<T>(text: &str, path: &[&str], take: impl FnOnce(&DeValue<'_>) -> T) -> Option<T> {
     let (table, _mistakes) = DeTable::parse_recoverable(text);
     let (name, sections) = path.split_last()?;
     let mut table = table.get_ref();
     for section in sections {
         table = table.get(*section)?.get_ref().as_table()?;
     }
-    table.get(*name)?.get_ref().as_str().map(str::to_owned)
+    table.get(*name).map(|value| take(value.get_ref()))
 }
 
 /// The variables of this process that concern configuration; the others are left alone, whatever they hold.
@@ -378,7 +388,7 @@ impl<'a> Lines<'a> {
 }
 
 /// First part of the names of our variables.
-const PREFIX: &str = "TOLLGATE";
+pub(super) const PREFIX: &str = "TOLLGATE";
 
 /// Between section and option in the name of a variable.
 const SEPARATOR: &str = "__";

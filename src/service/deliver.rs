@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -73,7 +73,7 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let path = plan.path.clone();
-        let folder = plan.deliver.directory.clone();
+        let (folder, queue) = (plan.deliver.directory.clone(), plan.deliver.queue());
         let _locked = lock(&folder)?;
         let metrics =
             crate::admin::metrics::install(super::metrics::all()).context("cannot install the metrics recorder")?;
@@ -99,7 +99,7 @@ pub fn run(plan: Plan) -> Result<(), DeliverError> {
                 },
             };
             let watched = this.service.watchdog == plan::Watchdog::Fed;
-            empty(&folder)?;
+            empty(&queue)?;
             let term = Term::start(this, (nonce, terms), metrics.clone())?;
             systemd::ready();
             let ended = async {
@@ -152,28 +152,14 @@ fn lock(folder: &Path) -> Result<File, DeliverError> {
     }
 }
 
-/// The queue of a process: what it holds.
-fn queue_in(folder: &Path) -> PathBuf {
-    folder.join("queue")
-}
-
 /// Removes what the last term had in hand: the stream has all of it that is not settled.
-fn empty(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(queue_in(folder)) {
+fn empty(queue: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(queue) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", queue_in(folder).display()))
+            Err(error).with_context(|| format!("cannot remove {}", queue.display()))
         }
         _ => Ok(()),
     }
-}
-
-/// What `[deliver]` says in the place of what a gateway of the same file has.
-fn place(plan: &mut Plan) {
-    plan.queue.path = queue_in(&plan.deliver.directory);
-    plan.ledger.path = plan.deliver.directory.join("ledger");
-    plan.admin.socket.clone_from(&plan.deliver.socket);
-    plan.admin.listen = plan.deliver.listen;
-    plan.admin.status_socket = None;
 }
 
 /// A running term.
@@ -194,7 +180,7 @@ struct Term {
 
 impl Term {
     fn start(mut plan: Plan, (nonce, terms): (u128, usize), metrics: PrometheusHandle) -> anyhow::Result<Self> {
-        place(&mut plan);
+        plan.become_deliverer();
         let fixed = Fixed::of_deliverer(&plan);
         let settings = plan.cluster.take().context("`tollgate deliver` needs `[cluster]`")?;
         let tls = settings.access.tls.clone();
@@ -288,7 +274,7 @@ impl Term {
     /// # Errors
     /// When a sink cannot be made of its new settings: then all goes on as it is.
     fn take(&self, mut plan: Plan) -> Result<Vec<Pending>, StartError> {
-        place(&mut plan);
+        plan.become_deliverer();
         let new = Fixed::of_deliverer(&plan);
         for sink in self.delivery.renew(std::mem::take(&mut plan.sinks))? {
             tracing::info!(sink, "the sink takes over its new settings");
