@@ -371,13 +371,27 @@ fn the_audit_of_all_follows_each_record_from_its_gateway_to_its_backend() {
         (said.code == 0 && said.json()["complete"] == true && sink(&said)["records"] == all).then_some(())
     });
     let said = audit(&[]);
-    assert!(said.code == 0 && said.out.contains("complete, as far as they answer"), "{}: {}", said.out, said.err);
+    assert!(said.code == 0 && said.out.ends_with("\ncomplete\n"), "{}: {}", said.out, said.err);
     assert_eq!(audit(&["--sink", "lines"]).code, 0);
     let nothing = ask(&operator, &["audit", "--day", "2020-01-01", "--cluster"]);
     assert!(nothing.code == 2 && nothing.out.contains("no ledger has a file of that time"), "{}", nothing.out);
 
+    // By a file that has nothing for a gateway a command is for the deliverer.
+    let two = lab.dir.join("deliver-two");
+    let own = ask(&two, &["audit", "--from", "2020-01-01", "--json"]);
+    assert!(own.code == 0 && own.json()["records"].as_u64() > Some(0), "{}: {}", own.out, own.err);
+    let own = ask(&two, &["status"]);
+    assert!(own.code == 0 && own.out.contains("\npartitions 2 of 4 here"), "{}: {}", own.out, own.err);
+    let own = ask(&two, &["check", "--deep"]);
+    assert!(own.code == 0 && own.out.contains("\nok      deliver.directory "), "{}: {}", own.out, own.err);
+    assert!(!own.out.contains("udp:") && !own.out.contains("listener"), "{}", own.out);
+
     // Without the ledger of one deliverer nobody knows of what it has delivered.
     lab.deliverers[1].kill();
+    let own = ask(&two, &["queue", "status"]);
+    assert!(own.code == 1 && own.err.contains("what a deliverer had in hand is in the stream"), "{}", own.err);
+    let said = audit(&[]);
+    assert!(said.out.contains("\n  deliverer `two` does not answer: "), "{}", said.out);
     let said = audit(&["--json"]);
     let told = sink(&said);
     let known = |key: &str| told[key].as_u64().unwrap();

@@ -221,7 +221,7 @@ pub fn audit(seek: &Seek, wish: &Wish) -> Result<(), Failure> {
     if wish.json {
         output::print_json(&to_json(&answers, &ledgers, (wish, &wanting), listed.as_ref()))?;
     } else {
-        output::print(&text(&ledgers, (wish, &wanting), listed.as_ref()))?;
+        output::print(&text(&answers, &ledgers, (wish, &wanting), listed.as_ref()))?;
     }
     answers.end()?;
     if wanting.is_empty() { Ok(()) } else { Err(Failure::Incomplete) }
@@ -379,7 +379,12 @@ fn to_json(
     json
 }
 
-fn text(ledgers: &Ledgers, (wish, wanting): (&Wish, &[String]), listed: Option<&(Vec<Value>, u64)>) -> String {
+fn text(
+    answers: &Answers,
+    ledgers: &Ledgers,
+    (wish, wanting): (&Wish, &[String]),
+    listed: Option<&(Vec<Value>, u64)>,
+) -> String {
     if let Some((records, total)) = listed {
         let rows: Vec<Vec<String>> = records.iter().map(line).collect();
         let mut text = output::table(&LIST_HEADS, &rows);
@@ -400,8 +405,15 @@ fn text(ledgers: &Ledgers, (wish, wanting): (&Wish, &[String]), listed: Option<&
     let heads = Whereabouts::ALL.map(|place| place.name().to_uppercase().replace('_', " "));
     let heads: Vec<&str> = ["SINK", "RECORDS"].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let mut text = format!("{}\n\n{}\n", wish.range.title, output::table(&heads, &rows));
-    text.push_str(if wanting.is_empty() { "complete, as far as they answer\n" } else { "incomplete:\n" });
+    text.push_str(match (wanting.is_empty(), answers.is_complete()) {
+        (true, true) => "complete\n",
+        (true, false) => "complete, as far as they answer:\n",
+        (false, _) => "incomplete:\n",
+    });
     wanting.iter().for_each(|one| text.push_str(&format!("  {}\n", output::shown(one))));
+    for told in answers.all.iter().filter(|told| told.missing().is_some()) {
+        text.push_str(&format!("  {} does not answer: what it alone knows is not in this\n", told.title()));
+    }
     text
 }
 
