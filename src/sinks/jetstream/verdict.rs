@@ -82,7 +82,34 @@ fn refused(error: &jetstream::Error) -> Verdict {
         ErrorCode::STREAM_NOT_MATCH => Verdict::Misplaced(format!("another stream has its subject: {reason}")),
         // One subject of many may be full (`discard_new_per_subject`).
         ErrorCode::STREAM_STORE_FAILED if reason.contains("per subject") => Verdict::Misplaced(reason),
+        ErrorCode::INSUFFICIENT_RESOURCES | ErrorCode::STORAGE_RESOURCES_EXCEEDED => {
+            Verdict::Away(format!("the servers have no room left for streams, by `max_file` or on the disk: {reason}"))
+        }
         // Full with `discard` "new", no disk, no memory, no quorum: it is the stream's own state, whatever the record.
         _ => Verdict::Away(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_refuses_waits_unless_it_is_the_message_itself() {
+        let answered = |code: u16, number: u16, text: &str| -> Verdict {
+            let answer = json!({ "code": code, "err_code": number, "description": text });
+            refused(&serde_json::from_value(answer).expect("an error of JetStream"))
+        };
+        let full = answered(503, 10_023, "insufficient resources");
+        assert!(
+            matches!(&full, Verdict::Away(reason) if reason.contains("no room left") && reason.contains("insufficient")),
+            "{full:?}"
+        );
+        let large = answered(400, 10_054, "message size exceeds maximum allowed");
+        assert!(matches!(large, Verdict::Refused(_, 10_054)), "{large:?}");
+        let leaderless = answered(503, 10_008, "JetStream system temporarily unavailable");
+        assert!(matches!(&leaderless, Verdict::Away(reason) if !reason.contains("room")), "{leaderless:?}");
     }
 }
