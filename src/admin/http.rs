@@ -268,6 +268,7 @@ pub(super) fn status_json(gateway: &dyn Gateway) -> Value {
         "queue": stats_json(&queue),
         "ledger": gateway.ledger_stats().map(|ledger| ledger.json(clock::wall())),
         "deliverer": gateway.deliverer(),
+        "cluster": gateway.cluster(),
     })
 }
 

@@ -210,6 +210,11 @@ pub trait Gateway: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What a gateway knows of its cluster, for [`Request::Status`](request::Request::Status); `None`: it has none.
+    fn cluster(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// What a deliverer knows of its cluster, for [`Request::Status`](request::Request::Status); `None`: it is none.
     fn deliverer(&self) -> Option<serde_json::Value> {
         None

@@ -49,7 +49,8 @@ fn text(status: &Value) -> String {
             ("hanging", list(&status["hanging"])),
         ]
     };
-    let own = if status["deliverer"].is_null() { of_calls() } else { deliverer(&status["deliverer"]) };
+    let mut own = if status["deliverer"].is_null() { of_calls() } else { deliverer(&status["deliverer"]) };
+    own.extend(Some(&status["cluster"]).filter(|own| !own.is_null()).map(|own| ("cluster", member(own))));
     let of_records = [
         ("alarm", list(&queue["alarm"])),
         ("lost", lost(queue)),
@@ -79,19 +80,31 @@ pub(super) fn list(value: &Value) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
+/// How a gateway stands to its cluster.
+fn member(own: &Value) -> String {
+    let unmirrored = own["calls_unmirrored"].as_u64().filter(|calls| *calls > 0);
+    let unmirrored =
+        unmirrored.map_or_else(String::new, |calls| format!("; {calls} calls would not survive this gateway"));
+    format!("{}{unmirrored}", reached(own))
+}
+
+/// Whether a gateway or a deliverer reaches its cluster.
+fn reached(own: &Value) -> String {
+    match own["trouble"].as_str() {
+        Some(trouble) => format!("DOES NOT ANSWER: {trouble}"),
+        None if own["member"] == true => "reached".to_owned(),
+        None => "not joined yet".to_owned(),
+    }
+}
+
 /// What a deliverer has to do with its cluster.
 fn deliverer(own: &Value) -> Vec<(&'static str, String)> {
     let (members, owners, mine) = (own["members"].as_array(), own["owners"].as_array(), own["own"].as_array());
     let members: Vec<String> = members.into_iter().flatten().map(output::cell).collect();
     let nobody = owners.into_iter().flatten().filter(|owner| owner.is_null()).count();
     let all = owners.map_or(0, Vec::len);
-    let cluster = match own["trouble"].as_str() {
-        Some(trouble) => format!("DOES NOT ANSWER: {trouble}"),
-        None if own["member"] == true => "reached".to_owned(),
-        None => "not joined yet".to_owned(),
-    };
     vec![
-        ("cluster", cluster),
+        ("cluster", reached(own)),
         ("deliverers", if members.is_empty() { "none known".to_owned() } else { members.join(", ") }),
         ("partitions", format!("{} of {all} here, {nobody} with nobody", mine.map_or(0, Vec::len))),
         ("taken", format!("{} and not settled", own["open"])),

@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ impl Term {
             &opened.handle,
             &[],
             &backends,
-            ((wish, Arc::new(Traces::new(0))), (ledger.handle(), plan.ledger.folder()), &loaded),
+            ((wish, Arc::new(Traces::new(0))), (ledger.handle(), plan.ledger.folder()), (&loaded, &None)),
         );
         let renewal = admin.renewal();
         let delivery = Delivery::start(delivery::Parts {
@@ -322,7 +322,7 @@ impl Feed {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
         LocalSet::new().block_on(&runtime, async {
             let context = tokio::select! {
-                context = reach(&self.settings, self.left) => context?,
+                context = reach(&self.settings, self.left, &self.shown) => context?,
                 () = until(ended.clone()) => return Ok(End::Told),
             };
             let Self { settings, nonce, sinks, queue, admission, events, shown, left: _ } = self;
@@ -334,7 +334,12 @@ impl Feed {
 
 /// Connects and finds the stream and the buckets, however long that takes: servers that are away, too few, or do not let us
 /// in may be mended meanwhile, and nobody would start this process again then.
-async fn reach(settings: &cluster::Settings, left: usize) -> anyhow::Result<async_nats::jetstream::Context> {
+async fn reach(
+    settings: &cluster::Settings,
+    left: usize,
+    shown: &Mutex<parts::View>,
+) -> anyhow::Result<async_nats::jetstream::Context> {
+    let show = |trouble| shown.lock().unwrap_or_else(PoisonError::into_inner).trouble = trouble;
     let (mut told, mut patience) = (String::new(), Patience::default());
     (0..left).for_each(|_| patience.leave());
     loop {
@@ -343,6 +348,7 @@ async fn reach(settings: &cluster::Settings, left: usize) -> anyhow::Result<asyn
                 Ok(report) => {
                     report.warnings.iter().for_each(|warning| tracing::warn!(warning, "the cluster"));
                     tracing::info!(made = ?report.made, "the cluster is reached");
+                    show(None);
                     return Ok(context);
                 }
                 Err(error @ ObjectError::Unfit { .. }) => return Err(error.into()),
@@ -351,6 +357,7 @@ async fn reach(settings: &cluster::Settings, left: usize) -> anyhow::Result<asyn
             Err(error @ LinkError::Credentials(_)) => return Err(error.into()),
             Err(error) => chain_text(&error),
         };
+        show(Some(error.clone()));
         if error != told {
             tracing::warn!(error, "the cluster cannot be reached: it is tried again each second");
             told = error;

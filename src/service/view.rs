@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::cluster;
 use super::delivery;
 use super::reload::Wish;
 use crate::accounting::{CallView, Closing};
@@ -40,6 +41,8 @@ pub(super) struct View {
     loaded: Loaded,
     /// What a deliverer knows of its cluster.
     deliverer: Option<Shown>,
+    /// What a gateway of a cluster knows of it.
+    member: Option<cluster::Shown>,
 }
 
 /// The options of the configuration that was read last.
@@ -63,7 +66,7 @@ impl View {
         queue: &queue::Handle,
         shards: &[Mailbox],
         backends: &delivery::Backends,
-        ((wish, traces), (ledger, book), loaded): (Asked, Books, &Loaded),
+        ((wish, traces), (ledger, book), (loaded, member)): (Asked, Books, (&Loaded, &Option<cluster::Member>)),
     ) -> Self {
         Self {
             phase: Arc::clone(phase),
@@ -77,6 +80,7 @@ impl View {
             book,
             loaded: Arc::clone(loaded),
             deliverer: None,
+            member: member.as_ref().map(cluster::Member::shown),
         }
     }
 
@@ -114,6 +118,10 @@ impl Gateway for View {
             "member": is_member, "members": members, "owners": owners, "own": own, "open": open, "gone": gone,
             "trouble": trouble,
         }))
+    }
+
+    fn cluster(&self) -> Option<Value> {
+        self.member.as_ref().map(cluster::Shown::json)
     }
 
     fn health(&self) -> Health {

@@ -176,7 +176,7 @@ impl Service {
                 &opened.handle,
                 &mailboxes,
                 &backends,
-                ((wish, Arc::clone(&outside.traces)), (ledger.handle(), plan.ledger.folder()), &loaded),
+                ((wish, Arc::clone(&outside.traces)), (ledger.handle(), plan.ledger.folder()), (&loaded, &member)),
             )),
             backends,
             metrics,

@@ -361,11 +361,14 @@ fn servers_that_are_away_or_let_nobody_in_at_the_start_are_waited_for() {
     let one = Deliverer::start(dir.path(), "one", &nats.url());
     let says = |text: &str| wait_for(text, || one.process.printed().contains(text).then_some(()));
     says("the cluster cannot be reached");
+    let trouble = || Some(one.asked(&["status"])?["deliverer"]["trouble"].as_str()?.to_owned());
+    wait_for("the status says why", || trouble()?.contains("can be reached").then_some(()));
     nats.start_again(Some("authorization { users: [ { user: gw, password: secret } ] }\n"));
     says("does not let us in");
     assert_eq!(one.partitions(), 0, "it answers all the while");
     nats.start_again(Some(""));
     one.wait_partitions(4);
+    assert_eq!(trouble(), None);
 }
 
 #[test]

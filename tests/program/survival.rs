@@ -164,6 +164,12 @@ impl Cluster {
         self.gateways.get_mut(gateway).unwrap().start_again();
     }
 
+    /// Waits until the status of a gateway says this of its cluster.
+    fn wait_status(&self, gateway: &str, text: &str) {
+        let line = format!("\ncluster    {text}");
+        wait_for(text, || self.gateways[gateway].command(&["status"]).contains(&line).then_some(()));
+    }
+
     fn log(&self, gateway: &str) -> String {
         self.gateways[gateway].log()
     }
@@ -299,9 +305,11 @@ fn a_bye_that_comes_to_another_gateway_while_nats_is_away_makes_one_stop_of_its_
     cluster.wait_mirrored(1);
     wait_for("the Start", || (cluster.of_kind(Kind::Start).len() == 1).then_some(()));
     pass(Duration::from_secs(2));
+    cluster.wait_status("a", "reached\n");
     cluster.nats.kill();
     let hung_up = began.elapsed();
     cluster.hang_up(&call, "b");
+    cluster.wait_status("a", "DOES NOT ANSWER: ");
     assert_eq!((cluster.calls("a"), cluster.calls("b")), (1, 0), "its own gateway knows nothing of that");
     // What waits is on disk.
     cluster.kill("b");
@@ -317,6 +325,7 @@ fn a_bye_that_comes_to_another_gateway_while_nats_is_away_makes_one_stop_of_its_
     assert!(lasted >= Duration::from_secs(2) && lasted <= hung_up + Duration::from_secs(1), "{lasted:?}, {hung_up:?}");
     assert!(is_field(&stop, "ua", "alice's"), "{:?}", stop.fields);
     wait_for("it is forgotten", || (cluster.calls("a") == 0).then_some(()));
+    cluster.wait_status("a", "reached\n");
     pass(Duration::from_secs(2));
     cluster.stop();
 }

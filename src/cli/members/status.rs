@@ -104,7 +104,7 @@ const GATEWAY_HEADS: [&str; 10] =
     ["GATEWAY", "STATE", "VERSION", "STARTED", "CALLS", "NEW CALLS", "WAITING", "PARKED", "LOST", "ALARM"];
 
 fn gateway(status: &Value) -> Vec<String> {
-    let queue = &status["queue"];
+    let (queue, own) = (&status["queue"], &status["cluster"]);
     vec![
         phase(status),
         output::cell(&status["version"]),
@@ -114,8 +114,18 @@ fn gateway(status: &Value) -> Vec<String> {
         output::cell(&queue["waiting"]),
         output::cell(&parked_now(queue).into()),
         lost(queue),
-        list(&queue["alarm"]),
+        // One of an older release says nothing of it.
+        if own.is_null() { list(&queue["alarm"]) } else { alarm(own, queue) },
     ]
+}
+
+/// What is wrong with one of them.
+fn alarm(own: &Value, queue: &Value) -> String {
+    let trouble = own["trouble"].as_str().map(str::to_owned);
+    let joining = (own["member"] != true && trouble.is_none()).then(|| "not joined yet".to_owned());
+    let alarm = Some(list(&queue["alarm"])).filter(|alarm| alarm != "none");
+    let all: Vec<String> = [trouble, joining, alarm].into_iter().flatten().collect();
+    if all.is_empty() { "none".to_owned() } else { all.join("; ") }
 }
 
 const DELIVERER_HEADS: [&str; 9] =
@@ -124,10 +134,6 @@ const DELIVERER_HEADS: [&str; 9] =
 fn deliverer(status: &Value) -> Vec<String> {
     let (queue, own) = (&status["queue"], &status["deliverer"]);
     let gone = own["gone"].as_u64().filter(|gone| *gone > 0).map(|gone| format!("{gone} (not in the stream any more)"));
-    let trouble = own["trouble"].as_str().map(str::to_owned);
-    let joining = (own["member"] != true && trouble.is_none()).then(|| "not joined yet".to_owned());
-    let alarm = Some(list(&queue["alarm"])).filter(|alarm| alarm != "none");
-    let alarm: Vec<String> = [trouble, joining, alarm].into_iter().flatten().collect();
     vec![
         phase(status),
         output::cell(&status["version"]),
@@ -136,7 +142,7 @@ fn deliverer(status: &Value) -> Vec<String> {
         output::cell(&own["open"]),
         output::cell(&parked_now(queue).into()),
         gone.unwrap_or_else(|| lost(queue)),
-        if alarm.is_empty() { "none".to_owned() } else { alarm.join("; ") },
+        alarm(own, queue),
     ]
 }
 

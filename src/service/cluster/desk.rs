@@ -6,6 +6,7 @@ use async_nats::jetstream::Context;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
 
+use super::metrics::Shown;
 use crate::cluster::bucket::{ReadError, Store, Value, WriteError};
 use crate::cluster::calls::CallKey;
 use crate::cluster::lease::Answer;
@@ -66,8 +67,8 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Connects, and sees to it that stream and buckets are there. Tried until it succeeds, at one server after the other;
-    /// the log says why it does not.
-    pub fn connect(settings: Settings, life: u128, mut patience: Patience) -> Asked {
+    /// the log and the status say why it does not.
+    pub fn connect(settings: Settings, life: u128, (mut patience, shown): (Patience, Shown)) -> Asked {
         Box::pin(async move {
             let mut told = String::new();
             loop {
@@ -75,6 +76,7 @@ impl Desk {
                     Ok(desk) => return Done::Connected(Box::new(desk), patience),
                     Err(why) => why,
                 };
+                shown.show(|view| view.trouble = Some(why.clone()));
                 if why != told {
                     tracing::error!(why, "no cluster: calls are served, and would not survive this gateway");
                     told = why;

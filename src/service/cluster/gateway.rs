@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::desk::{Asked, Desk, Done};
 use super::leases::{Effect, Leases};
-use super::metrics::Meters;
+use super::metrics::{Meters, Shown};
 use super::shards::{RETRY, Shards};
 use super::words;
 use super::{Compared, End};
@@ -46,6 +46,7 @@ pub(super) struct Gateway {
     pub echo: Echo,
     pub sinks: Vec<(String, SinkNumber)>,
     pub meters: Meters,
+    pub shown: Shown,
     pub desk: Option<Desk>,
     /// With the server in use.
     pub patience: Patience,
@@ -84,7 +85,7 @@ impl Gateway {
         let mut ended = pin!(ended);
         let mut scan = interval(lease::Timing { lease: self.settings.lease }.scan());
         scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.asked.push(Desk::connect(self.settings.clone(), self.life, Patience::default()));
+        self.asked.push(Desk::connect(self.settings.clone(), self.life, (Patience::default(), self.shown.clone())));
         self.drive_leases(Leases::start);
         self.perform(&mut first);
         loop {
@@ -265,7 +266,11 @@ impl Gateway {
         } else if self.desk.is_some() && self.patience.has_ended(now, now) {
             tracing::warn!("the server in use stores nothing for us: another one is tried");
             (self.desk, self.told, self.lives, self.confirmed) = (None, None, None, None);
-            self.asked.push(Desk::connect(self.settings.clone(), self.life, self.patience.clone()));
+            self.asked.push(Desk::connect(
+                self.settings.clone(),
+                self.life,
+                (self.patience.clone(), self.shown.clone()),
+            ));
         }
     }
 
@@ -284,7 +289,7 @@ impl Gateway {
 
     /// Whether the buckets answer.
     fn reached(&mut self, error: Option<&ReadError>) {
-        match (self.meters.reach(error.is_none()), error) {
+        match (self.meters.reach(error.map(ToString::to_string)), error) {
             (false, _) => {}
             (true, Some(error)) => {
                 tracing::error!(%error, "the cluster does not answer: calls are served, and changes of them wait here");

@@ -1,6 +1,9 @@
 //! What a gateway counts of its part in the cluster.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use metrics::{counter, gauge};
+use serde_json::{Value, json};
 
 use crate::cluster::calls::Calls;
 use crate::cluster::lease::Answer;
@@ -27,15 +30,43 @@ metrics_of! { METRICS:
 }
 
 /// What was said last.
+/// What a gateway shows of its cluster.
+#[derive(Clone, Debug, Default)]
+pub(in crate::service) struct View {
+    /// Whether it holds the lease of its name.
+    pub is_member: bool,
+    /// Calls whose last change is not in the bucket.
+    pub unmirrored: usize,
+    /// Why the cluster does not answer.
+    pub trouble: Option<String>,
+}
+
+/// The same, where others look at it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::service) struct Shown(Arc<Mutex<View>>);
+
+impl Shown {
+    pub fn show(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// For the status.
+    pub fn json(&self) -> Value {
+        let View { is_member, unmirrored, trouble } = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({ "member": is_member, "calls_unmirrored": unmirrored, "trouble": trouble })
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     missed: u64,
     reached: Option<bool>,
+    shown: Shown,
 }
 
 impl Meters {
     /// All of them are there from the start: a rate over what has just come up is none.
-    pub fn new() -> Self {
+    pub fn new(shown: Shown) -> Self {
         for name in [CHANGES_MISSED_TOTAL, CALLS_ADOPTED_TOTAL, CALLS_LOST_TOTAL] {
             counter!(name).increment(0);
         }
@@ -43,7 +74,7 @@ impl Meters {
             counter!(CHANGES_WRITTEN_TOTAL, "outcome" => outcome(answer)).increment(0);
         }
         gauge!(BUCKETS_REACHED).set(0.0);
-        Self::default()
+        Self { shown, ..Self::default() }
     }
 
     #[allow(clippy::unused_self, reason = "as the others")]
@@ -61,8 +92,10 @@ impl Meters {
         counter!(CALLS_LOST_TOTAL).increment(1);
     }
 
-    /// Notes whether the buckets answer; whether that is news.
-    pub fn reach(&mut self, is_reached: bool) -> bool {
+    /// Notes whether the buckets answer, or why not; whether that is news.
+    pub fn reach(&mut self, trouble: Option<String>) -> bool {
+        let is_reached = trouble.is_none();
+        self.shown.show(|view| view.trouble = trouble);
         let is_news = self.reached.replace(is_reached) != Some(is_reached);
         gauge!(BUCKETS_REACHED).set(if is_reached { 1.0 } else { 0.0 });
         is_news
@@ -75,6 +108,7 @@ impl Meters {
         counter!(CHANGES_MISSED_TOTAL).increment(calls.missed() - std::mem::replace(&mut self.missed, calls.missed()));
         gauge!(LEASE_HELD).set(if is_held { 1.0 } else { 0.0 });
         gauge!(GATEWAYS).set(living as f64);
+        self.shown.show(|view| (view.is_member, view.unmirrored) = (is_held, calls.unmirrored()));
     }
 }
 

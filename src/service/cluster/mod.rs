@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use self::gateway::{Bells, Gateway};
 use self::leases::Leases;
 use self::metrics::Meters;
+pub(super) use self::metrics::Shown;
 use self::shards::Shards;
 use super::route_keys::Keyring;
 use super::wiring::StartError;
@@ -110,6 +111,7 @@ pub(super) struct Member {
     end: oneshot::Sender<()>,
     beat: Arc<AtomicU64>,
     has_twin: Arc<AtomicBool>,
+    shown: Shown,
     thread: JoinHandle<()>,
 }
 
@@ -130,7 +132,8 @@ impl Member {
         let (beat, has_twin) = (Arc::new(AtomicU64::new(clock::mono().0)), Arc::new(AtomicBool::new(false)));
         let bells = Bells { questions: asked, echo: bell, beat: Arc::clone(&beat) };
         let name = parts.settings.name.clone();
-        let (gateway, first) = gateway(parts, echo, answer);
+        let shown = Shown::default();
+        let (gateway, first) = gateway(parts, (echo, shown.clone()), answer);
         let twin = Arc::clone(&has_twin);
         let thread = super::wiring::spawn("cluster".to_owned(), move || {
             let ended = async {
@@ -141,12 +144,17 @@ impl Member {
                 twin.store(true, Ordering::Relaxed);
             }
         })?;
-        Ok((Self { name, questions, end, beat, has_twin, thread }, Comparison(compared)))
+        Ok((Self { name, questions, end, beat, has_twin, shown, thread }, Comparison(compared)))
     }
 
     /// Where shards have calls looked for.
     pub fn questions(&self) -> mpsc::Sender<[Key; 2]> {
         self.questions.clone()
+    }
+
+    /// What it shows of its cluster.
+    pub fn shown(&self) -> Shown {
+        self.shown.clone()
     }
 
     /// When it last turned, for the watchdog.
@@ -175,7 +183,11 @@ impl Member {
 }
 
 /// The machines of a gateway, with what they want at first.
-fn gateway(parts: Parts<'_>, echo: Echo, answer: oneshot::Sender<Compared>) -> (Gateway, Vec<cluster::calls::Output>) {
+fn gateway(
+    parts: Parts<'_>,
+    (echo, shown): (Echo, Shown),
+    answer: oneshot::Sender<Compared>,
+) -> (Gateway, Vec<cluster::calls::Output>) {
     let Parts { settings, secret, sinks, mailboxes, keyring, calls, head, .. } = parts;
     let (now, disk, mut first) = (clock::now(), disk_of(&secret), Vec::new());
     let home = Home { name: settings.name.clone(), disk };
@@ -196,7 +208,8 @@ fn gateway(parts: Parts<'_>, echo: Echo, answer: oneshot::Sender<Compared>) -> (
         leases: Leases::new(me, Timing { lease: settings.lease }, turn),
         calls: machine,
         shards: Shards::new(secret, mailboxes),
-        meters: Meters::new(),
+        meters: Meters::new(shown.clone()),
+        shown,
         settings,
         life: super::wiring::seed(),
         keyring,
