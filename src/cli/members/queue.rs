@@ -1,6 +1,6 @@
 //! `tollgate queue … --cluster`: the balance of all queues, the records that are parked anywhere, and what is done with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
 use futures_util::future::{join_all, try_join_all};
@@ -102,7 +102,8 @@ pub fn parked(seek: &Seek, sink: Option<String>, max: usize, format: &Format) ->
     let filter = Filter { sink: sink.clone(), state: Some(Standing::Parked), ..Filter::default() };
     let mut items = cluster.list(&mut answers, &filter, max);
     answers.usable()?;
-    let (left, count) = cluster.left(&mut answers, sink.as_deref(), max);
+    let Left { items: left, count, beyond } = cluster.left(&mut answers, sink.as_deref());
+    let is_more = !beyond.is_empty();
     items.extend(left);
     items.sort_by_cached_key(|item| (output::cell(&item["sinks"][0]["parked"]), output::cell(&item["id"])));
     items.truncate(max);
@@ -110,7 +111,7 @@ pub fn parked(seek: &Seek, sink: Option<String>, max: usize, format: &Format) ->
     if format.is_json() {
         output::print_json(&json!({
             "complete": answers.is_complete(), "trouble": answers.trouble, "records": items, "more": more,
-            "members": answers.json(false),
+            "more_at_least": is_more, "members": answers.json(false),
         }))?;
         return answers.end();
     }
@@ -122,11 +123,12 @@ pub fn parked(seek: &Seek, sink: Option<String>, max: usize, format: &Format) ->
         output::print(&output::table(&heads, &rows))?;
     }
     if more > 0 {
-        output::print(&format!("{more} more; `--max` shows them"))?;
+        output::print(&format!("{more}{} more; `--max` shows them", if is_more { " or more" } else { "" }))?;
     }
     if count > 0 {
+        let least = if is_more { "at least " } else { "" };
         eprintln!(
-            "{count} of them are of partitions that no deliverer has at the moment, or of sinks that it does not have"
+            "{least}{count} of them are of partitions that no deliverer has at the moment, or of sinks that it does not have"
         );
     }
     answers.end()
@@ -239,14 +241,13 @@ impl Cluster {
         Ok(all)
     }
 
-    /// Records that the cluster knows as parked and that no deliverer that answers has: `max` of them, and how many there
-    /// are.
-    pub(super) fn left(&self, answers: &mut Answers, sink: Option<&str>, max: usize) -> (Vec<Value>, u64) {
+    /// Records that the cluster knows as parked and that no deliverer that answers has.
+    pub(super) fn left(&self, answers: &mut Answers, sink: Option<&str>) -> Left {
         let keys = match self.runtime.block_on(self.asker.parked()) {
             Ok(keys) => keys,
             Err(error) => {
                 answers.trouble.get_or_insert(unknown(&error));
-                return (Vec::new(), 0);
+                return Left::default();
             }
         };
         let has = |partition: u16, sink: &str| {
@@ -262,31 +263,42 @@ impl Cluster {
             let Some((partition, own, _)) = names::read_parked(key) else { return false };
             sink.is_none_or(|sink| sink == own) && !has(partition, own)
         };
-        let left: Vec<&String> = keys.iter().filter(is_left).take(LEFT_MAX).collect();
-        let read = left.into_iter().map(async |key| {
+        let mut left = keys.iter().filter(is_left);
+        let looked: Vec<&String> = left.by_ref().take(LEFT_MAX).collect();
+        let beyond = left.filter_map(|key| names::read_parked(key)).map(|(_, sink, _)| sink.to_owned()).collect();
+        let read = looked.into_iter().map(async |key| {
             let written = self.asker.parking(key).await?;
             Ok::<_, ReadError>(written.and_then(|written| item(key, Parking::read(&written).ok().as_ref())))
         });
         match self.runtime.block_on(try_join_all(read)) {
             Ok(found) => {
-                let mut found: Vec<Value> = found.into_iter().flatten().collect();
-                let count = found.len() as u64;
-                found.truncate(max);
-                (found, count)
+                let items: Vec<Value> = found.into_iter().flatten().collect();
+                Left { count: items.len() as u64, items, beyond }
             }
             Err(error) => {
                 answers.trouble.get_or_insert(unknown(&error));
-                (Vec::new(), 0)
+                Left::default()
             }
         }
     }
+}
+
+/// Parked records that no deliverer has which answers.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Those that were looked at and are parked still.
+    pub items: Vec<Value>,
+    /// How many these are.
+    pub count: u64,
+    /// Sinks of further ones, which were not looked at: some of them may be parked no more.
+    pub beyond: BTreeSet<String>,
 }
 
 /// Characters of a record's id.
 const ID_CHARS: usize = 26;
 
 /// Records without a deliverer that are looked at, at most.
-pub(super) const LEFT_MAX: usize = 1_000;
+const LEFT_MAX: usize = 1_000;
 
 fn unknown(error: &ReadError) -> String {
     format!("{error}: parked records that no deliverer has are not known")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::stream::InStream;
+use super::stream::{InStream, at_least};
 use super::{Answers, Cluster, Told};
 use crate::cli::Failure;
 use crate::cli::desk::Seek;
@@ -29,7 +29,7 @@ fn to_json(answers: &Answers, stream: &InStream) -> Value {
         "calls": sum(answers, Role::Gateway, |status| &status["calls"]),
         "waiting": sum(answers, Role::Gateway, |status| &status["queue"]["waiting"]),
         "open": sum(answers, Role::Deliverer, |status| &status["deliverer"]["open"]),
-        "parked": parked(answers) + stream.left(),
+        "parked": parked(answers) + stream.left().0,
         "stream": stream.json(),
         "partitions": all, "partitions_with_nobody": nobody,
     })
@@ -59,7 +59,7 @@ fn text(answers: &Answers, stream: &InStream) -> String {
             "taken",
             format!("{} by deliverers, and not settled", sum(Role::Deliverer, |status| &status["deliverer"]["open"])),
         ),
-        ("parked", (parked(answers) + stream.left()).to_string()),
+        ("parked", at_least(parked(answers) + stream.left().0, stream.left().1)),
         ("partitions", if all == 0 { "no deliverer tells of them".to_owned() } else { nobody }),
     ];
     let mut text: String = whole.iter().map(|(name, value)| format!("{name:<10} {}\n", output::shown(value))).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use super::queue::LEFT_MAX;
+use super::queue::Left;
 use super::{Answers, Cluster};
 use crate::admin::request::Request;
 use crate::cli::output;
@@ -20,7 +20,7 @@ pub struct InStream {
     /// When it was asked.
     now: Timestamp,
     known: Result<Vec<Line>, NotKnown>,
-    /// Parked records that no deliverer has which answers.
+    /// Parked records that no deliverer has which answers, at least.
     left: u64,
 }
 
@@ -30,6 +30,8 @@ struct Line {
     sink: String,
     held: Held,
     parked: u64,
+    /// Whether more may be parked that no deliverer has which answers.
+    is_more_parked: bool,
     /// Deliverers that answer and have this sink.
     deliverers: usize,
 }
@@ -52,23 +54,23 @@ impl Cluster {
                 return (answers, InStream { now, known: Err(not_known), left: 0 });
             }
         };
-        let mut left: BTreeMap<String, u64> = BTreeMap::new();
-        for item in self.left(&mut answers, None, LEFT_MAX).0 {
-            *left.entry(output::cell(&item["sinks"][0]["sink"])).or_default() += 1;
-        }
+        let left = self.left(&mut answers, None);
         let lines = lines(&answers, backlog, &left);
-        (answers, InStream { now, known: Ok(lines), left: left.values().sum() })
+        (answers, InStream { now, known: Ok(lines), left: left.count })
     }
 }
 
 /// By sink, in the order of their names.
-fn lines(answers: &Answers, backlog: Backlog, left: &BTreeMap<String, u64>) -> Vec<Line> {
+fn lines(answers: &Answers, backlog: Backlog, left: &Left) -> Vec<Line> {
     let mut lines: BTreeMap<String, Line> = BTreeMap::new();
     for (sink, held) in backlog {
         lines.entry(sink).or_default().held = held;
     }
-    for (sink, count) in left {
-        lines.entry(sink.clone()).or_default().parked += count;
+    for item in &left.items {
+        lines.entry(output::cell(&item["sinks"][0]["sink"])).or_default().parked += 1;
+    }
+    for sink in &left.beyond {
+        lines.entry(sink.clone()).or_default().is_more_parked = true;
     }
     for (_, status) in answers.good().filter(|(told, _)| told.member.role == Role::Deliverer) {
         for sink in status["queue"]["sinks"].as_array().into_iter().flatten() {
@@ -89,14 +91,20 @@ impl InStream {
 }
 
 impl InStream {
-    /// Parked records that no deliverer has which answers.
-    pub fn left(&self) -> u64 {
-        self.left
+    /// Parked records that no deliverer has which answers; with `true` there may be more.
+    pub fn left(&self) -> (u64, bool) {
+        let lines = self.known.as_deref().unwrap_or_default();
+        (self.left, lines.iter().any(|line| line.is_more_parked))
     }
 
-    fn sum(lines: &[Line]) -> (Held, u64) {
-        let held = lines.iter().fold(Held::default(), |sum, line| sum.and(&line.held));
-        (held, lines.iter().map(|line| line.parked).sum())
+    /// All of them in one.
+    fn sum(lines: &[Line]) -> Line {
+        lines.iter().fold(Line::default(), |sum, line| Line {
+            held: sum.held.and(&line.held),
+            parked: sum.parked + line.parked,
+            is_more_parked: sum.is_more_parked || line.is_more_parked,
+            ..sum
+        })
     }
 
     /// Seconds that the oldest record has waited.
@@ -109,20 +117,19 @@ impl InStream {
             Ok(lines) => lines,
             Err(not_known) => return json!({ "known": false, "why": not_known.why }),
         };
-        let counts = |held: &Held, parked: u64| {
+        let counts = |Line { held, parked, is_more_parked, .. }: &Line| {
             json!({
                 "records": held.records, "waiting": held.waiting, "at_least": held.is_more, "oldest_s": self.oldest_s(held),
-                "taken": held.taken, "parked": parked,
+                "taken": held.taken, "parked": parked, "parked_at_least": is_more_parked,
             })
         };
         let line = |line: &Line| {
-            let mut json = counts(&line.held, line.parked);
+            let mut json = counts(line);
             json["sink"] = line.sink.as_str().into();
             json["deliverers"] = line.deliverers.into();
             json
         };
-        let (held, parked) = Self::sum(lines);
-        let mut json = counts(&held, parked);
+        let mut json = counts(&Self::sum(lines));
         json["known"] = true.into();
         json["sinks"] = lines.iter().map(line).collect();
         json
@@ -134,7 +141,7 @@ impl InStream {
             Ok(lines) => lines,
             Err(not_known) => return format!("what waits there is not known: {}", not_known.why),
         };
-        let (held, _) = Self::sum(lines);
+        let Line { held, .. } = Self::sum(lines);
         let records = held.records;
         match (self.oldest_s(&held), held.is_more) {
             (None, false) => format!("{records} records, none of them waits for a deliverer"),
@@ -158,10 +165,10 @@ impl InStream {
             vec![
                 output::shown(&line.sink),
                 records.to_string(),
-                if *is_more { format!("{waiting} or more") } else { waiting.to_string() },
+                at_least(*waiting, *is_more),
                 self.oldest_s(&line.held).map_or_else(|| "-".to_owned(), output::span),
                 taken.to_string(),
-                line.parked.to_string(),
+                at_least(line.parked, line.is_more_parked),
                 if line.deliverers == 0 { "NONE".to_owned() } else { line.deliverers.to_string() },
             ]
         };
@@ -169,10 +176,17 @@ impl InStream {
     }
 }
 
+/// A number in a cell.
+pub fn at_least(count: u64, is_more: bool) -> String {
+    if is_more { format!("{count} or more") } else { count.to_string() }
+}
+
 const HEADS: [&str; 7] = ["IN STREAM FOR", "RECORDS", "WAITING", "OLDEST", "TAKEN", "PARKED", "DELIVERERS"];
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::cli::members::{Standing, Told};
     use crate::cluster::ask::Member;
@@ -201,7 +215,8 @@ mod tests {
             ("cdrs".to_owned(), held(100, 3, Some(Timestamp(4_000_000)))),
             ("sql".to_owned(), held(20, 20, Some(Timestamp(1_000_000)))),
         ]);
-        let left = BTreeMap::from([("cdrs".to_owned(), 4)]);
+        let items = vec![json!({ "sinks": [{ "sink": "cdrs" }] }); 4];
+        let left = Left { count: 4, items, beyond: BTreeSet::from(["sql".to_owned()]) };
         let told = in_stream(Ok(lines(&answers, backlog, &left)));
         let of = |line: &Line| (line.sink.clone(), line.held.waiting, line.parked, line.deliverers);
         let seen: Vec<_> = told.known.as_ref().expect("known").iter().map(of).collect();
@@ -212,7 +227,9 @@ mod tests {
         assert_eq!((&json["sinks"][2]["sink"], &json["sinks"][2]["deliverers"]), (&json!("sql"), &json!(0)));
         let table = told.table();
         let sql = table.lines().last().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(sql, "sql 20 20 9 s 7 0 NONE");
+        assert_eq!(sql, "sql 20 20 9 s 7 0 or more NONE");
+        assert_eq!((told.left().1, &told.json()["parked_at_least"]), (true, &json!(true)));
+        assert_eq!(told.json()["sinks"][0]["parked_at_least"], false);
     }
 
     #[test]
