@@ -221,12 +221,7 @@ impl Book {
     }
 
     fn enter(&mut self, lane: LaneId, place: u64, body: Bytes, fate: Fate, is_parked: bool) -> Entry {
-        let (id, call) = match codec::decode(&body) {
-            Ok(record) if matches!(record.kind, Kind::On | Kind::Off) => (record.id, AFTER_ALL),
-            Ok(record) => (record.id, CallHash::of(&record.call_id)),
-            // It is parked when its turn comes, with the reason; under a name that is the same at every reading.
-            Err(_) => (RecordId(u128::from(place)), CallHash(place)),
-        };
+        let (id, call) = names_of(place, &body);
         self.coming.entry((lane.sink, id)).or_default().push_back(Some(Taken { lane, place, id, is_parked }));
         self.admission.note((lane.sink, id), lane.partition, fate);
         Entry { id, call, sinks: SinkMask::NONE.with(lane.sink), body: body.into() }
@@ -276,7 +271,7 @@ impl Book {
                 taken.is_parked = true;
                 let stream = self.lanes.get(&lane).map_or(0, |own| own.progress.stream());
                 let (partition, by) = (lane.partition, self.name.clone());
-                let parking = Parking { partition, stream, place, code, at: now, by, reason };
+                let parking = Parking { partition, stream, place, code, at: now, by, reason, record: None };
                 out.push(Effect::Park { at: (lane, place), id, parking });
             }
             How::Delivered(_) | How::Dropped { .. } | How::Superseded => {
@@ -363,6 +358,17 @@ impl Book {
         let mut partitions: Vec<u16> = self.lanes.keys().map(|id| id.partition).collect();
         partitions.dedup();
         partitions
+    }
+}
+
+/// The name of the record in a message, and of what it is to come in order with.
+#[must_use]
+pub fn names_of(place: u64, body: &[u8]) -> (RecordId, CallHash) {
+    match codec::decode(body) {
+        Ok(record) if matches!(record.kind, Kind::On | Kind::Off) => (record.id, AFTER_ALL),
+        Ok(record) => (record.id, CallHash::of(&record.call_id)),
+        // It is parked when its turn comes, with the reason; under a name that is the same at every reading.
+        Err(_) => (RecordId(u128::from(place)), CallHash(place)),
     }
 }
 
@@ -501,6 +507,7 @@ mod tests {
             at: NOW,
             by: "del1".to_owned(),
             reason: "refused".to_owned(),
+            record: None,
         };
         assert_eq!(desk.effects(), [Effect::Park { at: (LANE, 10), id, parking }]);
         let before = desk.written();
@@ -527,6 +534,7 @@ mod tests {
             at: NOW,
             by: "del0".to_owned(),
             reason: "refused".to_owned(),
+            record: None,
         };
         let entry = desk.book.came_parked(LANE, body(10), &parking);
         desk.hears(committed(1, &entry, Source::New));

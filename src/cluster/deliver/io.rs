@@ -1,7 +1,7 @@
 //! Questions of a deliverer to the cluster, each a future that ends with what came of it.
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::{Info, Stream};
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::time::timeout;
@@ -126,12 +126,18 @@ impl Desk {
         })
     }
 
-    /// Writes down that a record is parked.
-    pub fn park(&self, at: (LaneId, u64), id: RecordId, parking: Parking) -> Asked {
-        let state = self.state.clone();
+    /// Writes down that a record is parked, with the record.
+    pub fn park(&self, at: (LaneId, u64), id: RecordId, mut parking: Parking) -> Asked {
+        let desk = self.clone();
         let key = names::parked(at.0.partition, self.sink(at.0.sink), id);
         Box::pin(async move {
-            let result = state.put(&key, parking.to_bytes()).await;
+            if parking.record.is_none() {
+                let found = timeout(ANSWER_WAIT, desk.context.get_stream(&desk.stream)).await;
+                if let Ok(Ok(stream)) = found {
+                    parking.record = record_of(&stream, id, &parking).await.ok().flatten().map(Into::into);
+                }
+            }
+            let result = desk.state.put(&key, parking.to_bytes()).await;
             Done::Parked { at, id, parking, result }
         })
     }
@@ -193,18 +199,9 @@ impl Desk {
                     continue;
                 }
             };
-            if parking.stream != 0 && parking.stream != found.made {
-                // Another message has its place now.
-                parked.push((LaneId { partition, sink: *sink }, id, parking, None));
-                continue;
-            }
-            let message = timeout(ANSWER_WAIT, stream.get_raw_message(parking.place)).await;
-            let body = match message.map_err(|error| error.to_string())? {
-                Ok(message) => Some(message.payload),
-                Err(error) if error.kind() == async_nats::jetstream::stream::RawMessageErrorKind::NoMessageFound => {
-                    None
-                }
-                Err(error) => return Err(error.to_string()),
+            let body = match &parking.record {
+                Some(record) => Some(Bytes::copy_from_slice(record)),
+                None => record_of(&stream, id, &parking).await?,
             };
             parked.push((LaneId { partition, sink: *sink }, id, parking, body));
         }
@@ -225,6 +222,19 @@ impl Desk {
             }
         }
         Err(format!("`{key}` is written by somebody else again and again"))
+    }
+}
+
+/// A parked record, from the stream; `None`: it is not there, or another one has its place.
+async fn record_of(stream: &Stream, id: RecordId, parking: &Parking) -> Result<Option<Bytes>, String> {
+    if parking.stream != 0 && parking.stream != made(stream.cached_info()) {
+        return Ok(None);
+    }
+    let message = timeout(ANSWER_WAIT, stream.get_raw_message(parking.place)).await;
+    match message.map_err(|error| error.to_string())? {
+        Ok(message) => Ok(Some(message.payload).filter(|body| book::names_of(parking.place, body).0 == id)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error.to_string()),
     }
 }
 

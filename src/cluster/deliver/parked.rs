@@ -1,4 +1,5 @@
-//! What the cluster knows of a parked record: that it is settled for its lane, where its message is, and why it is parked.
+//! What the cluster knows of a parked record: that it is settled for its lane, why it is parked, and the record itself, for the
+//! stream lets its message go before anybody has looked after it.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct Parking {
     pub by: String,
     /// Why, for the operator.
     pub reason: String,
+    /// The record's octets; `None`: they are in the stream alone.
+    #[serde(default, with = "octets", skip_serializing_if = "Option::is_none")]
+    pub record: Option<Vec<u8>>,
 }
 
 impl Parking {
@@ -53,5 +57,40 @@ mod micros {
 
     pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Timestamp, D::Error> {
         i64::deserialize(deserializer).map(Timestamp)
+    }
+}
+
+/// In Base64, as far as they are there.
+mod octets {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(octets: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        match octets {
+            Some(octets) => serializer.serialize_str(&STANDARD.encode(octets)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| STANDARD.decode(text).map_err(D::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parking_is_read_as_it_was_written_and_one_of_an_older_release_has_no_record() {
+        let older = r#"{"partition":3,"place":9,"code":5,"at":1700000000000000,"by":"del1","reason":"refused"}"#;
+        let mut parking = Parking::read(older.as_bytes()).unwrap();
+        assert_eq!((parking.stream, parking.record.clone()), (0, None));
+        assert_eq!(Parking::read(&parking.to_bytes()).unwrap(), parking);
+        parking.record = Some(vec![0, 255, 7]);
+        assert_eq!(Parking::read(&parking.to_bytes()).unwrap(), parking);
     }
 }
