@@ -4,6 +4,8 @@
 //! [scan](Store::scan), which any server may be given, is made anew until the leader has it.
 //! Writes name the revision that they replace.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -62,6 +64,8 @@ pub struct Store {
     context: Context,
     stream: Stream<()>,
     bucket: Bucket,
+    /// Whether it is known to have had a value.
+    is_there: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -73,7 +77,7 @@ impl Store {
         let unusable =
             |error: &dyn std::error::Error| ReadError { bucket: bucket.name().to_owned(), why: error.to_string() };
         let stream = context.get_stream_no_info(bucket.stream()).await.map_err(|error| unusable(&error))?;
-        Ok(Self { context: context.clone(), stream, bucket: bucket.clone() })
+        Ok(Self { context: context.clone(), stream, bucket: bucket.clone(), is_there: Arc::default() })
     }
 
     fn unread(&self, why: impl ToString) -> ReadError {
@@ -85,14 +89,33 @@ impl Store {
     /// # Errors
     /// Nobody answers.
     pub async fn get(&self, key: &str) -> Result<Option<Value>, ReadError> {
+        if !self.is_there.load(Ordering::Relaxed) {
+            self.look().await?;
+        }
         let subject = self.bucket.subject(key);
         let asked = timeout(ANSWER_WAIT, self.stream.get_last_raw_message_by_subject(&subject)).await;
-        match asked.map_err(|_| self.unread("no answer in time"))? {
-            Ok(message) if is_removal(&message.headers) => Ok(None),
-            Ok(message) => Ok(Some(Value { bytes: message.payload, revision: message.sequence })),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(self.unread(error)),
+        let wrong = match asked {
+            Ok(Ok(message)) if is_removal(&message.headers) => return Ok(None),
+            Ok(Ok(message)) => return Ok(Some(Value { bytes: message.payload, revision: message.sequence })),
+            Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+            Ok(Err(error)) => self.unread(error),
+            Err(_) => self.unread("no answer in time"),
+        };
+        // It may have been deleted.
+        self.is_there.store(false, Ordering::Relaxed);
+        Err(wrong)
+    }
+
+    /// Looks whether the bucket has ever had a value, and gives it one if not. A bucket that is just being made must not be
+    /// asked for a value: it would cost the cluster a server of nats-server 2.9.10. One that has taken a value is made.
+    async fn look(&self) -> Result<(), ReadError> {
+        let info = timeout(ANSWER_WAIT, self.stream.get_info()).await;
+        let info = info.map_err(|_| self.unread("no answer in time"))?.map_err(|error| self.unread(error))?;
+        if info.state.last_sequence == 0 {
+            self.put(FIRST, Vec::new()).await.map_err(|error| self.unread(error))?;
         }
+        self.is_there.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes a value in the place of that with revision `expected`, 0 for none; gives its revision.
@@ -288,6 +311,9 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(10);
 
 /// The last part of the key of a mark up to which a scan reads begins so.
 const SCANNED: &str = "scanned-";
+
+/// The first value of a bucket, which scans pass over as they do marks.
+const FIRST: &str = "scanned-never";
 
 /// Values asked for at once.
 const SCANNED_AT_ONCE: usize = 256;

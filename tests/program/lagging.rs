@@ -1,15 +1,20 @@
-//! Buckets of a cluster one server of which was away and is still behind the others, with real nats-servers.
+//! Buckets of a cluster one server of which was away and is still behind the others, or that is just being made, with real
+//! nats-servers.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use async_nats::jetstream;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::iter;
+use tokio::time::timeout;
 use tollgate::cluster::bucket::Store;
 use tollgate::cluster::{Settings, objects};
 use tollgate::sinks::jetstream::{Access, Login, Tls};
 
+use crate::support::PATIENCE;
 use crate::support::nats_cluster::Servers;
 
 /// Keys that are there before a server dies, and those that are written meanwhile.
@@ -47,6 +52,53 @@ async fn write(store: &Store, count: usize, value: &[u8]) {
         }
     };
     iter(0..count).map(put).buffer_unordered(AT_ONCE).for_each(async |()| {}).await;
+}
+
+/// How often a bucket is made anew under a process that asks it.
+const MADE: usize = 40;
+
+#[test]
+fn a_bucket_may_be_asked_while_it_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(servers) = Servers::start(dir.path(), 1, "") else { return };
+    let settings = Settings { replicas: 1, ..settings(&servers) };
+    let bucket = settings.state();
+    servers.with(async |context| {
+        drop(objects::ensure(&context, &settings).await.unwrap());
+        let asking = jetstream::new(async_nats::connect(&servers.urls[0]).await.unwrap());
+        let store = Store::new(&asking, &bucket).await.unwrap();
+        let (unread, read) = (Cell::new(0), Cell::new(0));
+        let asks = async {
+            loop {
+                let count = match store.get("no.such.key").await {
+                    Ok(value) => {
+                        assert_eq!(value, None);
+                        &read
+                    }
+                    Err(_) => &unread,
+                };
+                count.set(count.get() + 1);
+            }
+        };
+        let makes = async {
+            for _ in 0..MADE {
+                context.delete_stream(bucket.stream()).await.unwrap();
+                unread.set(0);
+                while unread.get() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                drop(objects::ensure(&context, &settings).await.unwrap());
+                read.set(0);
+                while read.get() == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = asks => {}
+            made = timeout(PATIENCE, makes) => made.expect("the server lives"),
+        }
+    });
 }
 
 #[test]
