@@ -313,7 +313,7 @@ fn a_record_of_a_newer_release_is_parked_and_stays_parked_at_whoever_takes_over(
     nats.with(async |context| {
         let mut newer = codec::encode(&record(Kind::Start, 1, Vec::new()));
         newer[0] = 99;
-        context.publish(subject, newer.into()).await.unwrap().await.unwrap();
+        context.publish(subject.clone(), newer.into()).await.unwrap().await.unwrap();
     });
     let parked = |of: &Deliverer| Some(of.asked(&["queue", "parked"])?.as_array()?.clone());
     let reason = |of: &Deliverer| {
@@ -330,6 +330,11 @@ fn a_record_of_a_newer_release_is_parked_and_stays_parked_at_whoever_takes_over(
     let two = Deliverer::start(dir.path(), "two", &nats.url());
     two.wait_partitions(4);
     assert!(reason(&two).contains("record of version 99"));
+    // One that no queue takes is parked too, and does not keep the others waiting.
+    nats.with(async |context| {
+        context.publish(subject.clone(), vec![7; 900_000].into()).await.unwrap().await.unwrap();
+    });
+    wait_for("it is parked too", || (parked(&two)?.len() == 2).then_some(()));
     // Given up by the operator, it is nobody's any more.
     let kept = dir.path().join("kept.jsonl");
     two.asked(&["queue", "drop", "--all", "--yes", "--save", kept.to_str().unwrap()]);

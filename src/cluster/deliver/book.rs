@@ -15,15 +15,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::parked::Parking;
+use super::parked::{Parking, fitting, names_of};
 use crate::clock::Timestamp;
 use crate::cluster::admission::{Admission, Fate};
 use crate::cluster::names;
 use crate::cluster::progress::{Mark, Next, Progress, ProgressError};
-use crate::ids::{CallHash, RecordId, SinkMask, SinkNumber};
-use crate::queue::AFTER_ALL;
+use crate::ids::{RecordId, SinkMask, SinkNumber};
 use crate::queue::witness::{Event, How, Source};
-use crate::record::{Entry, Kind, codec};
+use crate::record::Entry;
 
 /// A lane: the messages of a sink in a partition.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -221,6 +220,7 @@ impl Book {
     }
 
     fn enter(&mut self, lane: LaneId, place: u64, body: Bytes, fate: Fate, is_parked: bool) -> Entry {
+        let body = fitting(body);
         let (id, call) = names_of(place, &body);
         self.coming.entry((lane.sink, id)).or_default().push_back(Some(Taken { lane, place, id, is_parked }));
         self.admission.note((lane.sink, id), lane.partition, fate);
@@ -361,17 +361,6 @@ impl Book {
     }
 }
 
-/// The name of the record in a message, and of what it is to come in order with.
-#[must_use]
-pub fn names_of(place: u64, body: &[u8]) -> (RecordId, CallHash) {
-    match codec::decode(body) {
-        Ok(record) if matches!(record.kind, Kind::On | Kind::Off) => (record.id, AFTER_ALL),
-        Ok(record) => (record.id, CallHash::of(&record.call_id)),
-        // It is parked when its turn comes, with the reason; under a name that is the same at every reading.
-        Err(_) => (RecordId(u128::from(place)), CallHash(place)),
-    }
-}
-
 impl LaneId {
     /// Key of its progress; `sink` is the sink's name.
     #[must_use]
@@ -384,9 +373,9 @@ impl LaneId {
 mod tests {
     use super::*;
     use crate::clock::Instant;
-    use crate::ids::Seq;
+    use crate::ids::{CallHash, Seq};
     use crate::queue::{Lease, Settlement};
-    use crate::record::Record;
+    use crate::record::{BODY_BYTES_MAX, Kind, Record, codec};
     use crate::sinks::worker::Gate as _;
 
     const SINK: SinkNumber = SinkNumber(1);
@@ -589,5 +578,7 @@ mod tests {
         let mut desk = desk(None);
         let first = desk.book.came(LANE, at(10), Bytes::from_static(b"\x07newer"), &mut desk.effects).unwrap();
         assert_eq!((first.id, first.body.as_slice()), (RecordId(10), &b"\x07newer"[..]));
+        let long = desk.book.came(LANE, at(11), vec![7; BODY_BYTES_MAX + 1].into(), &mut desk.effects).unwrap();
+        assert_eq!((long.id, long.body.len()), (RecordId(11), BODY_BYTES_MAX), "the queue would not take it");
     }
 }

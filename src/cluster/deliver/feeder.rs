@@ -256,11 +256,14 @@ impl Feeder {
                 match taken {
                     Ok(taken) => self.begin(partition, taken),
                     Err(why) => {
-                        tracing::warn!(
-                            partition,
-                            why,
-                            "what a partition has delivered cannot be read: it is tried again"
-                        );
+                        // Of a cluster that is known not to answer this is nothing new.
+                        if self.trouble.is_none() {
+                            tracing::warn!(
+                                partition,
+                                why,
+                                "what a partition has delivered cannot be read: it is tried again"
+                            );
+                        }
                         self.asked.push(later(self.desk.take_up(partition, epoch, by_time)));
                     }
                 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::book::{self, LaneId, Stored, Write};
 use super::leading::{self, AGAIN_BEFORE, Server};
-use super::parked::Parking;
+use super::parked::{self, Parking};
 use crate::clock::{Instant, mono};
 use crate::cluster::bucket::{ANSWER_WAIT, ReadError, Store, Value, WriteError};
 use crate::cluster::lease::Answer;
@@ -232,7 +232,9 @@ async fn record_of(stream: &Stream, id: RecordId, parking: &Parking) -> Result<O
     }
     let message = timeout(ANSWER_WAIT, stream.get_raw_message(parking.place)).await;
     match message.map_err(|error| error.to_string())? {
-        Ok(message) => Ok(Some(message.payload).filter(|body| book::names_of(parking.place, body).0 == id)),
+        Ok(message) => {
+            Ok(Some(parked::fitting(message.payload)).filter(|body| parked::names_of(parking.place, body).0 == id))
+        }
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error.to_string()),
     }

@@ -1,9 +1,13 @@
 //! What the cluster knows of a parked record: that it is settled for its lane, why it is parked, and the record itself, for the
 //! stream lets its message go before anybody has looked after it.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::ids::{CallHash, RecordId};
+use crate::queue::AFTER_ALL;
+use crate::record::{BODY_BYTES_MAX, Kind, codec};
 
 /// A parked record.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +47,25 @@ impl Parking {
     /// It cannot be read.
     pub fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+/// What a queue takes of a message. A gateway's record is never longer: what is, is parked as octets that are no record, and
+/// does not keep the others of its lane waiting.
+#[must_use]
+pub fn fitting(mut body: Bytes) -> Bytes {
+    body.truncate(BODY_BYTES_MAX);
+    body
+}
+
+/// The name of the record in a message, and of what it is to come in order with.
+#[must_use]
+pub fn names_of(place: u64, body: &[u8]) -> (RecordId, CallHash) {
+    match codec::decode(body) {
+        Ok(record) if matches!(record.kind, Kind::On | Kind::Off) => (record.id, AFTER_ALL),
+        Ok(record) => (record.id, CallHash::of(&record.call_id)),
+        // It is parked when its turn comes, with the reason; under a name that is the same at every reading.
+        Err(_) => (RecordId(u128::from(place)), CallHash(place)),
     }
 }
 
